@@ -1,0 +1,1 @@
+"""The car: `drive` parks and logs, `agent` syncs and updates; two processes over one journal."""

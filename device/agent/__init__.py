@@ -1,0 +1,1 @@
+"""The syncing process: batches, receipts, status, commands and model updates."""

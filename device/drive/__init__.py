@@ -1,0 +1,1 @@
+"""The driving process: frame -> estimate -> parking states -> wheels; reaches no network."""

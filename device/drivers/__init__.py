@@ -1,0 +1,1 @@
+"""The only importers of vendors' libraries: camera, range sensor, GPIO, TFLite runtime."""

@@ -1,0 +1,1 @@
+"""What cars talk to, operators look at and trainers work for."""

@@ -1,0 +1,1 @@
+"""REST: operator- and device-facing routers over pure rules."""

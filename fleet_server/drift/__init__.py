@@ -1,0 +1,1 @@
+"""Rules that see that the world changed and say what changed."""

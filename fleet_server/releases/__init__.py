@@ -1,0 +1,1 @@
+"""The release repository: the owner's offline half and the server's online half."""

@@ -1,0 +1,1 @@
+"""Where the server keeps what it is told: SQL tables and their migrations."""

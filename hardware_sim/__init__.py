@@ -1,0 +1,1 @@
+"""A laboratory: simulated instruments under the vendors' own drivers, in one seeded world."""

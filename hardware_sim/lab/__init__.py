@@ -1,0 +1,1 @@
+"""Experiments: broker, server, trainer and cars as processes, and a report of what happened."""

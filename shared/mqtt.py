@@ -1,0 +1,225 @@
+"""MQTT, behind a queue of events; the only importer of paho.
+
+Laws:
+- the network thread only moves bytes: everything it sees becomes an event in a queue, and the one
+  thread that owns the connection takes them from there. (A callback that raises kills paho's thread
+  while `is_connected()` stays true, so no rule of ours ever runs inside one.)
+- a message of QoS 1 is acknowledged by `acknowledge`, after its owner has stored it, never before;
+- an MQTT acknowledgement is no receipt: brokers acknowledge what they later drop;
+- no retries of messages here: what must arrive is kept by its owner until a receipt says so. Only
+  the TCP connection itself is re-established, with back-off.
+"""
+
+import logging
+import queue
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
+
+from shared.errors import RetryLaterError
+
+logger = logging.getLogger(__name__)
+
+_QUEUE_LIMIT = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Connected:
+    """The broker accepted us; subscriptions must be made anew."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disconnected:
+    """The connection is gone, or was refused; `reason` says why. It is tried again by itself."""
+
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Received:
+    """A message arrived. `mid` is what `acknowledge` takes."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retained: bool
+    mid: int
+
+
+Event = Connected | Disconnected | Received
+
+
+@dataclass(frozen=True, kw_only=True)
+class Will:
+    """What the broker says for us when we are gone without a word."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retained: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Address:
+    """Where the broker is and who we are; `password` is a secret and is never shown."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+    ca_file: str | None = None
+    keepalive_s: int = 20
+
+    def __repr__(self) -> str:
+        """Return the address without its secret."""
+        return f"Address({self.user}@{self.host}:{self.port})"
+
+
+class Connection:
+    """One client's connection. Owned by one thread, which calls `next_event` in a loop."""
+
+    def __init__(
+        self, address: Address, *, will: Callable[[], Will] | None = None, client_id: str = ""
+    ) -> None:
+        """Prepare a connection; `will` is asked anew before every attempt to connect.
+
+        The client id is the user name, as every broker of ours demands; a server that runs several
+        clients under one user passes its own `client_id`.
+        """
+        self._address = address
+        self._will = will
+        self._events: queue.Queue[Event] = queue.Queue(_QUEUE_LIMIT)
+        self._client = self._build(client_id or address.user)
+        self.connected = False
+        self.dropped = 0
+
+    def start(self) -> None:
+        """Begin to connect in the background; `Connected` follows when it succeeded."""
+        self._set_will()
+        self._client.connect_async(
+            self._address.host, self._address.port, keepalive=self._address.keepalive_s
+        )
+        self._client.loop_start()
+
+    def stop(self, *, last_words: Will | None = None) -> None:
+        """Say `last_words` if connected, disconnect cleanly and end the network thread."""
+        if last_words is not None and self.connected:
+            info = self._client.publish(
+                last_words.topic, last_words.payload, last_words.qos, last_words.retained
+            )
+            try:
+                info.wait_for_publish(timeout=2.0)
+            except (RuntimeError, ValueError):
+                logger.info("last words not sent topic=%s", last_words.topic)
+        self._client.disconnect()
+        self._client.loop_stop()
+        self.connected = False
+
+    def next_event(self, timeout_s: float) -> Event | None:
+        """Return the next event, or None where none came within `timeout_s`."""
+        try:
+            event = (
+                self._events.get(timeout=max(timeout_s, 0.0))
+                if timeout_s > 0
+                else (self._events.get_nowait())
+            )
+        except queue.Empty:
+            return None
+        if isinstance(event, Connected):
+            self.connected = True
+        elif isinstance(event, Disconnected):
+            self.connected = False
+        return event
+
+    def subscribe(self, topic_filter: str, qos: int = 1) -> None:
+        """Ask for messages on `topic_filter`; to be repeated on every `Connected`."""
+        self._client.subscribe(topic_filter, qos)
+
+    def unsubscribe(self, topic_filter: str) -> None:
+        """Ask for no more messages on `topic_filter`."""
+        self._client.unsubscribe(topic_filter)
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retained: bool = False) -> None:
+        """Hand a message to the network thread.
+
+        Raises:
+            RetryLaterError: there is no connection; nothing was queued.
+        """
+        if not self.connected:
+            raise RetryLaterError(f"not connected to {self._address.host}:{self._address.port}")
+        info = self._client.publish(topic, payload, qos, retained)
+        if info.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
+            raise RetryLaterError(f"cannot publish on {topic}: {paho.error_string(info.rc)}")
+
+    def acknowledge(self, message: Received) -> None:
+        """Tell the broker that `message` is in our keeping."""
+        if message.qos:
+            self._client.ack(message.mid, message.qos)
+
+    def _build(self, client_id: str) -> paho.Client:
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=client_id,
+            clean_session=True,
+            protocol=paho.MQTTv311,
+            manual_ack=True,
+        )
+        client.username_pw_set(self._address.user, self._address.password)
+        if self._address.ca_file:
+            client.tls_set(ca_certs=self._address.ca_file, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+        client.reconnect_delay_set(min_delay=1, max_delay=30)
+        client.max_inflight_messages_set(20)
+        client.max_queued_messages_set(1000)
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_message = self._on_message
+        client.on_pre_connect = self._on_pre_connect
+        return client
+
+    def _set_will(self) -> None:
+        if self._will is not None:
+            will = self._will()
+            self._client.will_set(will.topic, will.payload, will.qos, will.retained)
+
+    def _put(self, event: Event) -> None:
+        try:
+            self._events.put_nowait(event)
+        except queue.Full:
+            # Not acknowledged, so the broker or its sender keeps it; counted, so that it is seen.
+            self.dropped += 1
+
+    def _on_pre_connect(self, _client: paho.Client, _data: Any) -> None:
+        self._set_will()
+
+    def _on_connect(
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        self._put(Disconnected(reason=f"refused: {reason}") if reason.is_failure else Connected())
+
+    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
+        self._put(Disconnected(reason="no route to the broker"))
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        # What is still queued would go out on the next connection, as a second copy of what its
+        # owner sends again by then.
+        self._client.drop_out_messages()
+        self._put(Disconnected(reason=str(reason)))
+
+    def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        self._put(
+            Received(
+                topic=message.topic,
+                payload=bytes(message.payload),
+                qos=message.qos,
+                retained=message.retain,
+                mid=message.mid,
+            )
+        )

@@ -1,0 +1,79 @@
+"""The layout of the release repository (TUF), as owner, trainer, server and car share it.
+
+Laws:
+- `root` and `targets` belong to the release owner, offline; `targets` delegates each trainer's own
+  role, bound to the paths that it may sign; the server holds `snapshot` and `timestamp` alone, so a
+  captured server can neither ship a model nor an older one;
+- a target's path names its bytes, so that nothing is ever overwritten;
+- the digests of all pieces stand in the signed metadata: each piece is checked as it arrives.
+
+TUF's canonical JSON has no floats, so the manifest travels as JSON text inside `custom`.
+"""
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from shared.errors import RefusedError
+from shared.ids import Sha256, sha256_hex
+from shared.manifest import Manifest
+from shared.samples import Count, Record
+from shared.topics import CHUNK_BYTES
+
+ROOT_VALID = timedelta(days=365)
+TARGETS_VALID = timedelta(days=90)
+SNAPSHOT_VALID = timedelta(days=7)
+TIMESTAMP_VALID = timedelta(days=1)
+
+MAX_MODEL_BYTES = 16 * 1024 * 1024
+"""The largest model that a car accepts."""
+
+
+class Release(Record, frozen=True):
+    """What the signed metadata says of one model beside its length and digest."""
+
+    release_seq: Count
+    chunks: tuple[Sha256, ...]
+    manifest: Manifest
+
+
+def target_path(task: str, deployment: str, sha256: str) -> str:
+    """Return the path of a model in the release repository."""
+    return f"{task}/{deployment}/{sha256}.tflite"
+
+
+def delegated_paths(task: str) -> list[str]:
+    """Return the path patterns that a trainer for `task` may sign (one `*` matches one segment)."""
+    return [f"{task}/*/*.tflite"]
+
+
+def split(model: bytes) -> list[bytes]:
+    """Return `model` in pieces of at most 64 KiB."""
+    return [model[at : at + CHUNK_BYTES] for at in range(0, len(model), CHUNK_BYTES)]
+
+
+def to_custom(manifest: Manifest, model: bytes) -> dict[str, Any]:
+    """Return the `custom` field of the target that holds `model`."""
+    return {
+        "release_seq": manifest.release_seq,
+        "chunks": [sha256_hex(piece) for piece in split(model)],
+        "manifest": manifest.to_json(),
+    }
+
+
+def from_custom(custom: Mapping[str, Any] | None) -> Release:
+    """Return the release that a target's `custom` field describes.
+
+    Raises:
+        RefusedError: the field is missing or malformed.
+    """
+    if custom is None or not isinstance(custom.get("manifest"), str):
+        raise RefusedError("the release names no manifest")
+    manifest = Manifest.from_json(custom["manifest"])
+    fields = {"release_seq": custom.get("release_seq"), "chunks": custom.get("chunks")}
+    try:
+        return msgspec.convert({**fields, "manifest": manifest}, Release)
+    except msgspec.ValidationError as error:
+        raise RefusedError(f"release: {error}"[:200]) from None

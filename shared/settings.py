@@ -1,0 +1,66 @@
+"""Settings: a TOML file, overruled by environment variables, checked against a struct.
+
+Laws:
+- an unknown key is an error, so that a misspelt setting never passes for its default;
+- an error names the file, the key and what is wrong, in one line;
+- secrets are never settings: a setting names the file that holds one.
+
+`PARKFLEET_SERVER_PORT=8080` overrules `port` where the prefix is `PARKFLEET_SERVER`.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from shared.errors import UsageError
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def read_toml(path: Path) -> dict[str, object]:
+    """Return the table in a TOML file.
+
+    Raises:
+        UsageError: the file is missing, unreadable or not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from None
+
+
+def load(
+    settings: type[S], path: Path | None, *, prefix: str, environ: Mapping[str, str] | None = None
+) -> S:
+    """Return `settings` from the file at `path` (None: defaults) and the environment.
+
+    Raises:
+        UsageError: a file, key or value is wrong.
+    """
+    table = read_toml(path) if path else {}
+    source = str(path) if path else "settings"
+    environ = os.environ if environ is None else environ
+    for field in msgspec.structs.fields(settings):
+        variable = f"{prefix}_{field.name}".upper()
+        if variable in environ:
+            table[field.encode_name] = environ[variable]
+            source = f"{source} with {variable}"
+    return convert(table, settings, source=source)
+
+
+def convert(table: object, settings: type[S], *, source: str) -> S:
+    """Return `table` as `settings`; numbers may be given as text.
+
+    Raises:
+        UsageError: a key is unknown or a value does not fit; the text names `source`.
+    """
+    try:
+        return msgspec.convert(table, settings, strict=False)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{source}: {error}") from None

@@ -1,0 +1,1 @@
+"""Tests mirror the packages; `e2e` starts real processes over real sockets."""
