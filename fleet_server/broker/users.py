@@ -1,0 +1,169 @@
+"""Who may speak to the broker: the users file, written by the server and read by the broker.
+
+Laws:
+- the file holds SHA-256 digests of random 256-bit secrets, never a secret; such secrets cannot be
+  guessed, so a plain digest is enough and a log-in costs a microsecond instead of Argon2's 0.1 s;
+- it is replaced whole, by one writer at a time: whoever reads it sees a complete old or new state;
+- a user's name is also its only client id; `server` alone may run several, named `server-...`.
+
+The server's own secret lies beside it in `server.secret`, readable by its owner only.
+"""
+
+import fcntl
+import hashlib
+import hmac
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from shared.errors import UsageError
+from shared.ids import Name, Sha256, is_device_name, is_name, is_sha256, sha256_hex
+from shared.signing import write_secret
+
+SERVER_USER = "server"
+"""The fleet server's own user."""
+
+Role = Literal["device", "server", "operator"]
+
+_FOLDER = "broker"
+_SECRET_BYTES = 32
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One user: what it is, and the SHA-256 of its secret as ASCII text."""
+
+    role: Role
+    secret_sha256: Sha256
+
+
+class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    users: dict[Name, User] = msgspec.field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """A user name and its secret (64 hexadecimal digits), which is never shown."""
+
+    user: str
+    secret: str = field(repr=False)
+
+
+def users_path(state_dir: Path) -> Path:
+    """Return where the users file of the server state in `state_dir` lies."""
+    return state_dir / _FOLDER / "users.json"
+
+
+def server_secret_path(state_dir: Path) -> Path:
+    """Return where the server's own secret lies."""
+    return state_dir / _FOLDER / "server.secret"
+
+
+def read_users(path: Path) -> Mapping[str, User]:
+    """Return the users in the file at `path`; a missing file holds none.
+
+    Raises:
+        UsageError: the file cannot be read or is not a users file.
+    """
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_File).users
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{path} is not a users file: {error}") from None
+
+
+def add_user(state_dir: Path, name: str, *, role: Role, secret_sha256: str) -> None:
+    """Let `name` connect with the secret of that digest; replaces an older secret of that name.
+
+    Raises:
+        UsageError: the name or digest is malformed, the name is the server's, or the file is broken.
+    """
+    if name == SERVER_USER or name.startswith(f"{SERVER_USER}-"):
+        raise UsageError(f"the user name {name!r} belongs to the server")
+    if not (is_device_name(name) if role == "device" else is_name(name)):
+        raise UsageError(f"{name!r} is no name for a broker user of role {role}")
+    if not is_sha256(secret_sha256):
+        raise UsageError("a secret's digest is 64 lower-case hexadecimal digits")
+    with _locked(state_dir) as path:
+        _write(path, {**read_users(path), name: User(role=role, secret_sha256=secret_sha256)})
+
+
+def remove_user(state_dir: Path, name: str) -> bool:
+    """Let `name` connect no more; return whether it could. The broker cuts it off within seconds.
+
+    Raises:
+        UsageError: the file is broken.
+    """
+    with _locked(state_dir) as path:
+        users = dict(read_users(path))
+        known = users.pop(name, None) is not None
+        if known:
+            _write(path, users)
+    return known
+
+
+def ensure_server_user(state_dir: Path) -> Credentials:
+    """Return the server's credentials, which are made where they are missing.
+
+    The secret is written before the users file names its digest: a kill in between leaves a secret
+    that the next call enters.
+
+    Raises:
+        UsageError: the state folder cannot be used, or one of the two files is broken.
+    """
+    with _locked(state_dir) as path:
+        secret = _server_secret(server_secret_path(state_dir))
+        users = read_users(path)
+        own = User(role="server", secret_sha256=sha256_hex(secret.encode()))
+        if users.get(SERVER_USER) != own:
+            _write(path, {**users, SERVER_USER: own})
+    return Credentials(user=SERVER_USER, secret=secret)
+
+
+def is_secret_of(user: User, secret: str) -> bool:
+    """Tell, in constant time, whether `secret` is the user's."""
+    digest = hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+    return hmac.compare_digest(digest, user.secret_sha256)
+
+
+def _server_secret(path: Path) -> str:
+    if not path.exists():
+        write_secret(path, secrets.token_hex(_SECRET_BYTES).encode())
+    try:
+        secret = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the server's secret {path}: {error}") from None
+    if not is_sha256(secret):
+        raise UsageError(
+            f"{path} is no secret of 64 hexadecimal digits: delete it to get a new one"
+        )
+    return secret
+
+
+def _write(path: Path, users: Mapping[str, User]) -> None:
+    body = msgspec.json.format(msgspec.json.encode(_File(users=dict(users)), order="sorted"))
+    write_secret(path, body + b"\n")
+
+
+@contextmanager
+def _locked(state_dir: Path) -> Iterator[Path]:
+    """Hold the one right to write; the lock dies with its process."""
+    path = users_path(state_dir)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path.with_name("users.lock"), os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise UsageError(f"cannot use the state folder {state_dir}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield path
+    finally:
+        os.close(descriptor)
