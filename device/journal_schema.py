@@ -1,0 +1,102 @@
+"""The tables of the journal, as numbered migrations.
+
+Laws:
+- a migration, once released, never changes; what is needed later is another one;
+- all migrations that are missing, and their records, are one transaction: a power cut leaves the
+  journal as it was or as it should be;
+- a journal that knows a migration we do not was written by a newer version, and is left alone.
+"""
+
+from sqlite_utils import Database, Migrations
+
+APPLICATION_ID = 0x70664A31
+"""Marks a SQLite file as our journal in its header ("pfJ1"); see `PRAGMA application_id`."""
+
+MIGRATIONS = Migrations("parkfleet-journal")
+
+# Rows leave the queue by `sent`: 0 waiting, 1 stored by the server, 2 rejected by it. The partial
+# indexes hold the waiting rows only, so that a full journal costs the queue nothing.
+_TABLES_0001 = """
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE samples (
+    boot TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    manoeuvre INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    content_hash TEXT NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0 CHECK (sent IN (0, 1, 2)),
+    reason TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (boot, sequence)
+);
+CREATE INDEX samples_waiting ON samples (boot, sequence) WHERE sent = 0;
+CREATE TABLE pictures (
+    boot TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    device TEXT NOT NULL,
+    sha256 TEXT NOT NULL,
+    jpeg BLOB NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0 CHECK (sent IN (0, 1, 2)),
+    reason TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (boot, sequence)
+);
+CREATE INDEX pictures_waiting ON pictures (boot, sequence) WHERE sent = 0;
+CREATE TABLE manoeuvres (
+    boot TEXT NOT NULL,
+    manoeuvre INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    content_hash TEXT NOT NULL,
+    sent INTEGER NOT NULL DEFAULT 0 CHECK (sent IN (0, 1, 2)),
+    reason TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (boot, manoeuvre)
+);
+CREATE INDEX manoeuvres_waiting ON manoeuvres (boot, manoeuvre) WHERE sent = 0;
+CREATE TABLE desired (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    body BLOB NOT NULL
+);
+CREATE TABLE slots (
+    name TEXT PRIMARY KEY CHECK (name IN ('a', 'b')),
+    sha256 TEXT,
+    release_seq INTEGER NOT NULL DEFAULT 0,
+    state TEXT NOT NULL DEFAULT 'empty'
+        CHECK (state IN ('empty', 'active', 'standby', 'refused'))
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX slots_one_active ON slots (state) WHERE state = 'active';
+CREATE TABLE drive_state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    boot TEXT NOT NULL,
+    loaded TEXT,
+    release_seq INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    utc_us INTEGER NOT NULL
+);
+CREATE TABLE "update" (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    body BLOB NOT NULL
+);
+CREATE TABLE counters (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO slots (name) VALUES ('a'), ('b');
+"""
+
+
+_NAME_0001 = "0001_tables"
+
+KNOWN = frozenset({_NAME_0001})
+"""Every migration of this version."""
+
+
+@MIGRATIONS(name=_NAME_0001)
+def _tables(db: Database) -> None:
+    db.executescript(_TABLES_0001)
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+def unknown_migrations(db: Database) -> list[str]:
+    """Return the migrations recorded in `db` that this version does not know."""
+    return sorted({migration.name for migration in MIGRATIONS.applied(db)} - KNOWN)
