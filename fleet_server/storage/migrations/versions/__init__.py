@@ -1,0 +1,1 @@
+"""The steps; `v0001` is the first."""

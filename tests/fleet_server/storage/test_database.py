@@ -1,0 +1,84 @@
+"""The database: migrated on opening, durable, and honest about foreign files."""
+
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import func, insert, select, update
+
+from fleet_server.queries import Queries
+from fleet_server.storage import tables
+from fleet_server.storage.database import Database
+from shared.clock import SystemClock
+from shared.errors import UsageError
+
+CLOCK = SystemClock()
+
+
+def test_the_migrations_build_exactly_the_tables_that_the_code_uses(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "server.sqlite", CLOCK)
+    with database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, tables.metadata) == []
+    database.close()
+
+
+def test_opening_twice_keeps_the_epoch(tmp_path: Path) -> None:
+    epochs = set()
+    for _ in range(2):
+        database = Database.open(tmp_path / "server.sqlite", CLOCK)
+        with database.read() as connection:
+            epochs.add(connection.scalar(select(tables.meta.c.value).filter_by(key="epoch")))
+        database.close()
+    assert len(epochs) == 1
+
+
+def test_what_is_committed_is_written_through_to_the_disk(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "server.sqlite", CLOCK)
+    with database.write() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+    database.close()
+
+
+def test_a_failed_block_changes_nothing(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "server.sqlite", CLOCK)
+    with pytest.raises(LookupError), database.write() as connection:
+        connection.execute(insert(tables.meta).values(key="a", value="b"))
+        raise LookupError
+    with database.read() as connection:
+        assert connection.scalar(select(func.count()).select_from(tables.meta)) == 1
+    database.close()
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\0" + b"\1" * 200])
+def test_a_file_that_is_no_database_is_named_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "server.sqlite").write_bytes(content)
+    with pytest.raises(UsageError, match=r"server\.sqlite is not a database") as caught:
+        Database.open(tmp_path / "server.sqlite", CLOCK)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "server.sqlite", CLOCK)
+    with database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    database.close()
+    with pytest.raises(UsageError, match="newer version"):
+        Database.open(tmp_path / "server.sqlite", CLOCK)
+
+
+def test_an_empty_fleet_has_views(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "server.sqlite", CLOCK)
+    queries = Queries(database)
+    assert queries.devices() == queries.deployments() == queries.manoeuvres(newest=True) == ()
+    assert queries.samples() == queries.batches() == queries.models() == queries.rollouts() == ()
+    assert queries.training_jobs() == queries.decisions() == queries.verdicts() == ()
+    assert queries.quarantine() == queries.history("car-1") == ()
+    assert queries.device("car-1") is None
+    assert queries.picture("car-1", "00000001-00000000", 1) is None
+    assert queries.totals().pairs_stored == 0
+    with database.write() as connection:
+        connection.execute(update(tables.meta).values(value="1"))
+    database.close()
