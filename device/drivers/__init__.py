@@ -1,1 +1,1 @@
-"""The only importers of vendors' libraries: camera, range sensor, GPIO, TFLite runtime."""
+"""The only importers of vendors' libraries; each driver is one Protocol of `device.hardware`."""

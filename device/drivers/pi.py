@@ -1,0 +1,133 @@
+"""The backend `pi`: a real car's instruments.
+
+Laws:
+- vendors' libraries are imported when the backend is opened, and a missing one is named with its
+  remedy;
+- what was opened before a failure is closed again, wheels first.
+
+The configuration file is the TOML form of `PiConfiguration`.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from device.drivers.camera import Picamera2Camera
+from device.drivers.gpio import GpioControls, GpioSignals, GpioWheels, Pins
+from device.drivers.rangefinder import Vl53l0xRange
+from device.hardware import Instruments
+from shared import settings
+from shared.clock import SystemClock
+from shared.errors import HardwareError, UsageError
+from shared.ids import Name
+
+_PREFIX = "PARKFLEET_PI"
+_PIXELS = Annotated[int, msgspec.Meta(ge=50, le=1280)]
+
+
+class PiConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How this car is wired.
+
+    The camera captures twice the size of the model's picture: averaging that down is 40 times
+    cheaper than from 640x480. `range_offset_mm` is how far the range sensor sits in front of the
+    bumper.
+    """
+
+    camera: Name = "rear"
+    width: _PIXELS = 200
+    height: _PIXELS = 150
+    frame_us: Annotated[int, msgspec.Meta(ge=8_000, le=200_000)] = 33_333
+    range_sensor: Literal["vl53l0x", "none"] = "vl53l0x"
+    range_offset_mm: float = 0.0
+    pins: Pins = Pins()
+
+
+def open_instruments(configuration: Path | None) -> Instruments:
+    """Open a car's instruments.
+
+    Raises:
+        UsageError: the configuration is wrong or a library is missing.
+        HardwareError: an instrument does not answer.
+    """
+    wired = settings.load(PiConfiguration, configuration, prefix=_PREFIX)
+    clock = SystemClock()
+    with ExitStack() as opened, _missing_libraries():
+        factory = _pin_factory()
+        opened.callback(factory.close)
+        wheels = GpioWheels(wired.pins, factory)
+        opened.callback(wheels.close)
+        signals = GpioSignals(wired.pins, factory)
+        opened.callback(signals.close)
+        controls = GpioControls(wired.pins, factory)
+        opened.callback(controls.close)
+        camera = _camera(wired)
+        opened.callback(camera.close)
+        range_sensor = None
+        if wired.range_sensor == "vl53l0x":
+            range_sensor = Vl53l0xRange(_i2c(), clock, offset_mm=wired.range_offset_mm)
+        opened.pop_all()
+    return Instruments(
+        clock=clock,
+        camera=camera,
+        range_sensor=range_sensor,
+        wheels=wheels,
+        signals=signals,
+        controls=controls,
+    )
+
+
+def _pin_factory() -> Any:
+    from gpiozero.exc import BadPinFactory
+    from gpiozero.pins.lgpio import LGPIOFactory
+
+    try:
+        return LGPIOFactory()
+    except (BadPinFactory, OSError) as error:
+        raise HardwareError(f"no GPIO pins here: {error}") from error
+
+
+def _camera(wired: PiConfiguration) -> Picamera2Camera:
+    from picamera2 import Picamera2
+
+    try:
+        picam2 = Picamera2()
+        picam2.configure(
+            picam2.create_video_configuration(
+                main={"size": (wired.width, wired.height), "format": "BGR888"},
+                controls={"FrameDurationLimits": (wired.frame_us, wired.frame_us)},
+                buffer_count=4,
+                # A queued frame is an old frame: only take what is exposed after the request.
+                queue=False,
+            )
+        )
+    except (IndexError, RuntimeError, OSError) as error:
+        raise HardwareError(f"no camera answers: {error}") from error
+    return Picamera2Camera(picam2, wired.camera)
+
+
+def _i2c() -> Any:
+    try:
+        import board
+        import busio
+
+        return busio.I2C(board.SCL, board.SDA)
+    except (NotImplementedError, AttributeError) as error:
+        # How Blinka says that it does not know this machine.
+        raise UsageError(f"no I2C bus on this kind of machine: {error}; use 'sim'") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise HardwareError(f"no I2C bus: {error}; enable it with raspi-config") from error
+
+
+@contextmanager
+def _missing_libraries() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"the hardware backend 'pi' needs {error.name}, which this machine does not have; on a "
+            "Raspberry Pi: apt install python3-picamera2 && pip install 'parkfleet[device,pi]'; "
+            "elsewhere: use 'sim'"
+        ) from None
