@@ -1,0 +1,331 @@
+"""What a car sends, when, and what a receipt proves: the rules of sync, without any IO.
+
+Laws:
+- the journal is the queue: this session remembers what is on its way and nothing else, so a kill or
+  a lost connection costs one more transmission and never a row;
+- a row is marked sent on the server's word "stored" or "duplicate" for a message that held it, and
+  on nothing else; a late word about a message given up still counts: its rows are the same rows;
+- one bad row never holds up the others: a rejected message is halved until the row stands alone,
+  and a row rejected alone is put aside with the reason;
+- nothing leaves beyond the level of consent: `none` sends nothing, `characteristics` no pictures;
+- silence is answered by waiting: full-jitter exponential back-off, so that a fleet that lost its
+  server together does not return together.
+
+A row on its way is *in flight* under the SHA-256 of the sealed message:
+
+    waiting --fill--> in flight --receipt: stored, duplicate--> marked sent
+       ^                  |--receipt: rejected, alone--------> marked rejected
+       |                  |--receipt: rejected, not alone----> two suspect halves, sent apart
+       +---time-out, disconnect---+
+
+Back-off after Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog, 2015: the wait is
+uniform between 0 and min(cap, base * 2^failures).
+"""
+
+import random
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import msgspec
+
+from shared.ids import SampleKey, sha256_hex
+from shared.messages import UPLOAD_ORDER, Batch, Receipt, UploadLevel
+from shared.samples import ManoeuvreEnd, Picture, Sample
+from shared.signing import payload_budget
+from shared.topics import BATCH
+
+Row = Sample | ManoeuvreEnd | Picture
+RowKey = tuple[Literal["manoeuvre", "picture", "sample"], str, int]
+Rows = tuple[Row, ...]
+
+_ROW_LIMIT_BYTES = payload_budget(BATCH) - 1024
+_REMEMBERED = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much is sent at once, and how patiently; 128 KiB is where per-message cost stops ruling.
+
+    `page_rows` bounds how many rows of one kind are read at a time, pictures to a quarter of it.
+    """
+
+    batch_bytes: int = 128 * 1024
+    batch_rows: int = 200
+    window: int = 2
+    page_rows: int = 400
+    answer_us: int = 20_000_000
+    poll_us: int = 1_000_000
+    backoff_base_us: int = 1_000_000
+    backoff_cap_us: int = 60_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """The oldest waiting rows of the journal, those in flight included."""
+
+    samples: Sequence[Sample] = ()
+    manoeuvres: Sequence[ManoeuvreEnd] = ()
+    pictures: Sequence[Picture] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Send:
+    """Publish `payload`; its receipt will name `digest`."""
+
+    digest: str
+    payload: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """Take rows out of the queue, as `device.journal.Journal.mark` does."""
+
+    samples: tuple[SampleKey, ...] = ()
+    manoeuvres: tuple[tuple[str, int], ...] = ()
+    pictures: tuple[SampleKey, ...] = ()
+    outcome: Literal["sent", "rejected"]
+    reason: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Flight:
+    rows: Rows
+    is_suspect: bool
+    deadline_us: int
+
+
+def allowed(owner: UploadLevel, desired: UploadLevel) -> UploadLevel:
+    """Return the lesser of the owner's consent and what the server asked for."""
+    return min(owner, desired, key=UPLOAD_ORDER.index)
+
+
+class SyncSession:
+    """The sync of one car with its server, over any number of connections."""
+
+    def __init__(
+        self,
+        *,
+        device: str,
+        seal: Callable[[Batch], bytes],
+        rng: random.Random,
+        limits: Limits | None = None,
+    ) -> None:
+        """Start disconnected and with consent `none`; `seal` signs a batch into a message."""
+        self._device = device
+        self._seal = seal
+        self._rng = rng
+        self._limits = limits or Limits()
+        self._level: UploadLevel = "none"
+        self._is_connected = False
+        self._flights: OrderedDict[str, _Flight] = OrderedDict()
+        self._past: OrderedDict[str, Mark] = OrderedDict()
+        self._suspects: deque[Rows] = deque()
+        self._failures = 0
+        self._quiet_until_us = 0
+        self._poll_at_us = 0
+        self._found_nothing = False
+
+    @property
+    def level(self) -> UploadLevel:
+        """What may leave the car."""
+        return self._level
+
+    @property
+    def in_flight(self) -> int:
+        """How many messages wait for their receipt."""
+        return len(self._flights)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing is under way and the last look at the journal found nothing to send."""
+        return not self._flights and not self._suspects and self._found_nothing
+
+    @property
+    def page_limits(self) -> tuple[int, int]:
+        """How many samples or manoeuvres, and how many pictures, the next `Page` may hold."""
+        rows = self._limits.page_rows
+        return (rows // 4, rows // 4) if self._level == "pictures" else (rows, 0)
+
+    def connect(self, now_us: int) -> None:
+        """Begin to send; after failures only when the back-off has passed."""
+        self._is_connected = True
+        self._quiet_until_us = now_us + self._backoff_us() if self._failures else now_us
+        self.hurry()
+
+    def disconnect(self) -> None:
+        """Take back everything in flight: its rows wait in the journal as before."""
+        self._is_connected = False
+        if self._flights:
+            self._failures += 1
+        for digest in list(self._flights):
+            self._take_back(digest)
+        self.hurry()
+
+    def allow(self, level: UploadLevel) -> None:
+        """Let no more than `level` leave from now on."""
+        if level != self._level:
+            self._level = level
+            self._suspects.clear()
+            self.hurry()
+
+    def hurry(self) -> None:
+        """Look into the journal at the next opportunity."""
+        self._poll_at_us = 0
+        self._found_nothing = False
+
+    def wants_rows(self, now_us: int) -> bool:
+        """Tell whether `fill` would send something now, given rows; also judges time-outs."""
+        self._expire(now_us)
+        return (
+            self._is_connected
+            and self._level != "none"
+            and len(self._flights) < self._limits.window
+            and now_us >= self._quiet_until_us
+            and (now_us >= self._poll_at_us or bool(self._suspects))
+        )
+
+    def fill(self, page: Page, now_us: int) -> list[Send | Mark]:
+        """Return what to do with the rows of `page`: messages to send, rows to put aside."""
+        actions: list[Send | Mark] = []
+        page, hopeless = _without_oversized(page)
+        if hopeless:
+            actions.append(hopeless)
+        while self.wants_rows(now_us):
+            is_suspect = bool(self._suspects)
+            rows = self._suspects.popleft() if is_suspect else self._next_batch(page)
+            if not rows:
+                self._found_nothing = True
+                self._poll_at_us = now_us + self._limits.poll_us
+                break
+            actions.append(self._launch(rows, now_us, is_suspect=is_suspect))
+        return actions
+
+    def receive(self, receipt: Receipt) -> list[Mark]:
+        """Return which rows a verified receipt takes out of the queue."""
+        flight = self._flights.pop(receipt.batch, None)
+        past = self._past.pop(receipt.batch, None)
+        if flight is None and past is None:
+            return []
+        self._failures = 0
+        self._quiet_until_us = 0
+        self.hurry()
+        if receipt.outcome == "rejected":
+            return self._rejected(flight.rows, receipt.reason) if flight else []
+        return [_mark(flight.rows, "sent")] if flight else [past] if past else []
+
+    def _rejected(self, rows: Rows, reason: str) -> list[Mark]:
+        if len(rows) == 1:
+            return [_mark(rows, "rejected", reason or "rejected without a reason")]
+        middle = len(rows) // 2
+        self._suspect(rows[:middle])
+        self._suspect(rows[middle:])
+        return []
+
+    def _suspect(self, rows: Rows) -> None:
+        # Consent may have shrunk since these rows were chosen.
+        if self._level != "pictures":
+            rows = tuple(row for row in rows if not isinstance(row, Picture))
+        if rows:
+            self._suspects.append(rows)
+
+    def _launch(self, rows: Rows, now_us: int, *, is_suspect: bool) -> Send:
+        payload = self._seal(_batch(self._device, rows))
+        digest = sha256_hex(payload)
+        self._flights[digest] = _Flight(
+            rows=rows, is_suspect=is_suspect, deadline_us=now_us + self._limits.answer_us
+        )
+        return Send(digest=digest, payload=payload)
+
+    def _expire(self, now_us: int) -> None:
+        late = [digest for digest, flight in self._flights.items() if now_us >= flight.deadline_us]
+        for digest in late:
+            self._take_back(digest)
+        if late:
+            self._failures += 1
+            self._quiet_until_us = now_us + self._backoff_us()
+            self.hurry()
+
+    def _take_back(self, digest: str) -> None:
+        flight = self._flights.pop(digest)
+        # Remembered by its keys alone: a slow server's word still spares us the repetition.
+        self._past[digest] = _mark(flight.rows, "sent")
+        while len(self._past) > _REMEMBERED:
+            self._past.popitem(last=False)
+        if flight.is_suspect:
+            self._suspect(flight.rows)
+
+    def _backoff_us(self) -> int:
+        # 2^30 is beyond any cap; the exponent is bounded so that a week of silence stays cheap.
+        doubled = self._limits.backoff_base_us << min(self._failures, 30)
+        return self._rng.randint(0, min(self._limits.backoff_cap_us, doubled))
+
+    def _next_batch(self, page: Page) -> Rows:
+        busy = {_key(row) for flight in self._flights.values() for row in flight.rows}
+        chosen: list[Row] = []
+        size = 0
+        for group in _groups(page, with_pictures=self._level == "pictures"):
+            free = [row for row in group if _key(row) not in busy]
+            more = sum(_size_bytes(row) for row in free)
+            over_bytes = size + more > self._limits.batch_bytes
+            if chosen and (over_bytes or len(chosen) + len(free) > self._limits.batch_rows):
+                break
+            chosen += free
+            size += more
+        return tuple(chosen)
+
+
+def _groups(page: Page, *, with_pictures: bool) -> Iterator[Sequence[Row]]:
+    """Yield what should travel together: ends of manoeuvres, samples beside their pictures."""
+    yield from ([end] for end in page.manoeuvres)
+    pictures = {(p.boot, p.sequence): p for p in page.pictures} if with_pictures else {}
+    for sample in page.samples:
+        picture = pictures.pop((sample.boot, sample.sequence), None)
+        yield [sample, picture] if picture else [sample]
+    yield from ([picture] for picture in pictures.values())
+
+
+def _without_oversized(page: Page) -> tuple[Page, Mark | None]:
+    hopeless = tuple(p for p in page.pictures if _size_bytes(p) > _ROW_LIMIT_BYTES)
+    if not hopeless:
+        return page, None
+    fitting = [p for p in page.pictures if _size_bytes(p) <= _ROW_LIMIT_BYTES]
+    mark = _mark(hopeless, "rejected", f"picture larger than a message of {_ROW_LIMIT_BYTES} bytes")
+    return replace(page, pictures=fitting), mark
+
+
+def _batch(device: str, rows: Rows) -> Batch:
+    return Batch(
+        device=device,
+        samples=tuple(row for row in rows if isinstance(row, Sample)),
+        manoeuvres=tuple(row for row in rows if isinstance(row, ManoeuvreEnd)),
+        pictures=tuple(row for row in rows if isinstance(row, Picture)),
+    )
+
+
+def _mark(rows: Iterable[Row], outcome: Literal["sent", "rejected"], reason: str = "") -> Mark:
+    rows = tuple(rows)
+    return Mark(
+        samples=tuple(row.key for row in rows if isinstance(row, Sample)),
+        manoeuvres=tuple((r.boot, r.manoeuvre) for r in rows if isinstance(r, ManoeuvreEnd)),
+        pictures=tuple(
+            SampleKey(r.device, r.boot, r.sequence) for r in rows if isinstance(r, Picture)
+        ),
+        outcome=outcome,
+        reason=reason,
+    )
+
+
+def _key(row: Row) -> RowKey:
+    if isinstance(row, Sample):
+        return ("sample", row.boot, row.sequence)
+    if isinstance(row, Picture):
+        return ("picture", row.boot, row.sequence)
+    return ("manoeuvre", row.boot, row.manoeuvre)
+
+
+def _size_bytes(row: Row) -> int:
+    if isinstance(row, Picture):
+        return len(row.jpeg) + 256
+    return len(msgspec.msgpack.encode(row))
