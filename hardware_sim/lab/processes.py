@@ -1,0 +1,149 @@
+"""Real processes of the laboratory: start them, watch them, kill them, end them.
+
+Laws:
+- every process gets a log file of its own and a session of its own, so that Ctrl-C reaches the
+  laboratory alone, which then ends the others in order;
+- no process outlives the laboratory, even if that is killed: the kernel ends them with it;
+- `kill` is SIGKILL and means it; `stop` asks first.
+"""
+
+import ctypes
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self, TypeVar
+
+from shared.clock import Clock
+from shared.errors import ParkfleetError
+
+T = TypeVar("T")
+
+_PR_SET_PDEATHSIG = 1
+_TAIL_LINES = 12
+
+
+class ProcessDiedError(ParkfleetError):
+    """A process that the experiment needs has ended; the text holds the end of its log."""
+
+
+class WaitTimeoutError(ParkfleetError):
+    """Something that the experiment waited for did not come in time."""
+
+
+@dataclass
+class Child:
+    """One process with its command and log."""
+
+    name: str
+    command: list[str]
+    log: Path
+    popen: subprocess.Popen[bytes]
+
+    def tail(self) -> str:
+        """Return the end of the process's log."""
+        lines = self.log.read_text(errors="replace").splitlines()
+        return "\n".join(lines[-_TAIL_LINES:])
+
+
+@dataclass
+class Processes:
+    """The children of one experiment. Use as a context: leaving it ends them all."""
+
+    logs: Path
+    clock: Clock
+    environment: dict[str, str]
+    children: dict[str, Child] = field(default_factory=dict)
+
+    def __enter__(self) -> Self:
+        """Make the folder for the logs."""
+        self.logs.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End all processes, the youngest first."""
+        self.stop_all()
+
+    def start(self, name: str, arguments: list[str]) -> Child:
+        """Start `parkfleet ARGUMENTS` under `name`, which may have run before and ended."""
+        command = [sys.executable, "-m", "shared", *arguments]
+        log = self.logs / f"{name}.log"
+        with log.open("ab") as out:
+            popen = subprocess.Popen(  # noqa: S603 - our own command line, no shell
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                env=self.environment,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one prctl call, no locks taken
+            )
+        child = Child(name, command, log, popen)
+        self.children[name] = child
+        return child
+
+    def kill(self, name: str) -> None:
+        """Kill the process with SIGKILL, as a power cut or the kernel's memory guard would."""
+        child = self.children.pop(name)
+        child.popen.kill()
+        child.popen.wait()
+
+    def stop(self, name: str, timeout_s: float = 15.0) -> int:
+        """Ask the process to end (SIGTERM) and kill it where it does not; return its exit code."""
+        child = self.children.pop(name)
+        child.popen.send_signal(signal.SIGTERM)
+        try:
+            return child.popen.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            child.popen.kill()
+            return child.popen.wait()
+
+    def stop_all(self) -> None:
+        """End every process, the youngest first."""
+        for child in reversed(self.children.values()):
+            child.popen.send_signal(signal.SIGTERM)
+        for name in reversed(list(self.children)):
+            self.stop(name)
+
+    def check(self) -> None:
+        """Return quietly while all processes run.
+
+        Raises:
+            ProcessDiedError: one has ended; it is forgotten, so that it may be started again.
+        """
+        for name, child in list(self.children.items()):
+            code = child.popen.poll()
+            if code is not None:
+                del self.children[name]
+                raise ProcessDiedError(f"{name} ended with code {code}; its log: {child.tail()}")
+
+    def wait_for(
+        self,
+        what: str,
+        ready: Callable[[], T | None],
+        *,
+        timeout_s: float,
+        each_s: float = 0.25,
+    ) -> T:
+        """Return the first answer of `ready` that is neither None nor False.
+
+        Raises:
+            ProcessDiedError: a process ended meanwhile.
+            WaitTimeoutError: nothing came within `timeout_s`; the text says what was awaited.
+        """
+        end = self.clock.monotonic_us() + int(timeout_s * 1e6)
+        while True:
+            answer = ready()
+            if answer is not None and answer is not False:
+                return answer
+            self.check()
+            now = self.clock.monotonic_us()
+            if now > end:
+                raise WaitTimeoutError(f"{what}: nothing within {timeout_s:.0f} s")
+            self.clock.sleep_until_us(now + int(each_s * 1e6))
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,0 +1,70 @@
+"""The laboratory's view of a fleet server: its REST API and nothing else.
+
+Laws:
+- the laboratory sees what any other client sees; no table and no file of the server is read;
+- a server that is restarting is a passing fault, told apart from a refusal.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from shared.errors import RefusedError, RetryLaterError
+
+_PAGE = 500
+
+
+class Server:
+    """A fleet server at `url`, spoken to with an operator's token."""
+
+    def __init__(self, url: str, token: str = "") -> None:
+        """Prepare a client; nothing is sent yet."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self.url = url
+        self._client = httpx.Client(base_url=url, headers=headers, timeout=15.0)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def is_ready(self) -> bool:
+        """Tell whether the server answers that it is ready."""
+        try:
+            return self._client.get("/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def get(self, path: str, **query: object) -> Any:
+        """Return the JSON answer of `GET /api/v1/{path}`.
+
+        Raises:
+            RetryLaterError: the server is away or overloaded.
+            RefusedError: the server refused; the text holds its reason.
+        """
+        return self._call("GET", path, params={k: v for k, v in query.items() if v is not None})
+
+    def post(self, path: str, body: object) -> Any:
+        """Return the JSON answer of `POST /api/v1/{path}`; raises as `get` does."""
+        return self._call("POST", path, json=body)
+
+    def all(self, path: str, **query: object) -> Iterator[Any]:
+        """Yield every item of a list, page by page; raises as `get` does."""
+        cursor: object = None
+        while True:
+            page = self.get(path, cursor=cursor, limit=_PAGE, **query)
+            yield from page["items"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return
+
+    def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        try:
+            answer = self._client.request(method, f"/api/v1/{path}", **arguments)
+        except httpx.TransportError as error:
+            raise RetryLaterError(f"fleet server at {self.url}: {error}") from None
+        if answer.status_code >= 500:
+            raise RetryLaterError(f"fleet server: {answer.status_code} at {path}")
+        if answer.status_code >= 400:
+            raise RefusedError(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+        return answer.json() if answer.content else None
