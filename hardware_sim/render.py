@@ -62,6 +62,7 @@ class Renderer:
         self._floor = Atlas(scene.floor, seed)
         self._wall = Atlas(scene.wall, seed + 1)
         self._board = np.asarray(scene.wall.baseboard_colour, dtype=np.float32)
+        self._floor_tint = np.asarray(scene.floor.colour, dtype=np.float32) / 255.0
         self._rays = _Rays(scene, width, height)
         self._floor_scales = self._floor.scales(self._floor.level_of(self._rays.floor_footprint_mm))
         self._gain = _light_colour(scene.light.colour) * scene.light.level
@@ -97,27 +98,40 @@ class Renderer:
         cos, sin = math.cos(math.radians(pose.angle_deg)), math.sin(math.radians(pose.angle_deg))
         reach = max(pose.distance_mm, 0.0) + camera.setback_mm
         lens_x, lens_z = pose.lateral_mm - reach * sin, reach * cos
-        picture, on_floor = self._wall_seen(lens_x, lens_z, cos, sin)
-        picture += (self._floor_seen(lens_x, lens_z, cos, sin) - picture) * on_floor[..., None]
+        picture, wall_y, pixel = self._wall_seen(lens_x, lens_z, cos, sin)
+        floor = self._floor_seen(lens_x, lens_z, cos, sin)
+        if self._scene.floor.gloss > 0.0:
+            floor += (self._mirrored(wall_y, pixel) - floor) * self._scene.floor.gloss
+        picture += (floor - picture) * _covered(-wall_y, pixel)[..., None]
         picture *= 1.0 - light.near_shade * math.exp(-lens_z / light.near_shade_mm)
         return picture
 
     def _wall_seen(
         self, lens_x: float, lens_z: float, cos: float, sin: float
-    ) -> tuple[Floats, Floats]:
-        """Return wall and baseboard over the whole picture, and the share of floor per pixel."""
+    ) -> tuple[Floats, Floats, Floats]:
+        """Return the wall over the whole picture; per pixel its height and a pixel's size there.
+
+        Heights below 0 are where the ray met the floor first.
+        """
         rays, wall = self._rays, self._scene.wall
         to_wall = lens_z / np.maximum(rays.z * cos - rays.x * sin, 1e-3)
         x = lens_x + to_wall * (rays.x * cos + rays.z * sin)
         y = self._scene.camera.height_mm + to_wall * rays.y
         pixel = to_wall * rays.centre_pixel
-        on_floor = np.clip(0.5 - y / pixel, 0.0, 1.0)
-        on_board = np.clip(0.5 - (y - wall.baseboard_mm) / pixel, 0.0, 1.0)
         level = self._wall.level_of(np.full((1, 1), lens_z * rays.centre_pixel, np.float32))
         scales = self._wall.scales(np.broadcast_to(level, self._shape))
         seen = self._wall.sample(_single(x), _single(y), scales)
-        seen += (self._board - seen) * on_board[..., None]
-        return seen, _single(on_floor)
+        seen += (self._board - seen) * _covered(wall.baseboard_mm - y, pixel)[..., None]
+        light = self._scene.light
+        reflected = light.bleeding * np.exp(np.maximum(y, 0.0) * (-1.0 / light.bleeding_mm))
+        seen *= 1.0 + _single(reflected)[..., None] * (self._floor_tint - 1.0)
+        return seen, _single(y), _single(pixel)
+
+    def _mirrored(self, wall_y: Floats, pixel: Floats) -> Floats:
+        """Return the wall's mirror image in the floor: plain colours, as gloss is never sharp."""
+        on_board = _covered(self._scene.wall.baseboard_mm + wall_y, pixel)[..., None]
+        plain = np.asarray(self._scene.wall.colour, dtype=np.float32)
+        return plain + (self._board - plain) * on_board
 
     def _floor_seen(self, lens_x: float, lens_z: float, cos: float, sin: float) -> Floats:
         """Return the floor over the whole picture, with the wall's shadow at its foot."""
@@ -133,8 +147,10 @@ class Renderer:
         """Return what the sensor makes of `linear` at a moment: lens, exposure, noise, 8 bits."""
         camera = self._scene.camera
         gain = self._gain * self._wander(at_us)
-        mean = float(np.dot(np.asarray(cv2.mean(linear)[:3]), gain)) / 3.0
-        gain = gain * (_TARGET_LEVEL / max(mean, 1.0)) ** camera.auto_exposure
+        means = np.maximum(np.asarray(cv2.mean(linear)[:3], dtype=np.float32) * gain, 1.0)
+        grey = float(means.mean())
+        gain = gain * (grey / means) ** camera.auto_white_balance
+        gain = gain * (_TARGET_LEVEL / grey) ** camera.auto_exposure
         linear *= self._rays.vignette
         linear *= gain.astype(np.float32)
         if camera.focus_blur_px > 0.0:
@@ -185,6 +201,11 @@ class _Rays:
         self.floor_footprint_mm = (to_floor * self.centre_pixel * stretch).astype(np.float32)
         radius = np.hypot(bent_x, bent_y) / math.hypot(half_width, half_width * height / width)
         self.vignette = (1.0 - camera.vignetting * radius**2)[..., None].astype(np.float32)
+
+
+def _covered(margin_mm: npt.NDArray[Any], pixel_mm: npt.NDArray[Any]) -> Floats:
+    """Return the share of each pixel on the side of an edge where `margin_mm` is positive."""
+    return _single(np.clip(0.5 + margin_mm / pixel_mm, 0.0, 1.0))
 
 
 def _undistorted(x: Doubles, y: Doubles, k1: float) -> tuple[Doubles, Doubles]:

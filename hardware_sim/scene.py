@@ -13,7 +13,7 @@ Scenes that ship with the project lie in `hardware_sim/scenes/` and are known by
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import msgspec
 
@@ -21,6 +21,8 @@ from hardware_sim.faults import Fault
 from shared import settings
 from shared.errors import UsageError
 from shared.ids import Name
+
+S = TypeVar("S", bound="Surface")
 
 SCENES = Path(__file__).parent / "scenes"
 
@@ -48,6 +50,12 @@ class Surface(_Part, frozen=True):
     contrast: Annotated[float, msgspec.Meta(ge=0.0, le=4.0)] = 1.0
 
 
+class Floor(Surface, frozen=True):
+    """The floor; `gloss` is the share of the wall's mirror image in it (0 carpet, 0.4 lacquer)."""
+
+    gloss: Unit = 0.0
+
+
 class Wall(Surface, frozen=True):
     """The wall and the baseboard at its foot."""
 
@@ -59,7 +67,9 @@ class Light(_Part, frozen=True):
     """How the scene is lit.
 
     `foot_shadow` is how much darker the floor is right at the wall, fading over `foot_shadow_mm`;
-    `near_shade` how much the car's own body takes from the gap once it is close.
+    `near_shade` how much the car's own body takes from the gap once it is close. `bleeding` is the
+    share of the floor's colour in the light that falls on the wall right above it, fading upwards
+    over `bleeding_mm`.
     """
 
     level: Annotated[float, msgspec.Meta(gt=0.0, le=4.0)] = 1.0
@@ -68,6 +78,8 @@ class Light(_Part, frozen=True):
     foot_shadow_mm: Positive = 18.0
     near_shade: Unit = 0.3
     near_shade_mm: Positive = 90.0
+    bleeding: Unit = 0.3
+    bleeding_mm: Positive = 60.0
 
 
 class CameraModel(_Part, frozen=True):
@@ -76,9 +88,10 @@ class CameraModel(_Part, frozen=True):
     Defaults are those of a Camera Module 3 Wide (Raspberry Pi, product brief: 102 x 67 degrees for
     the 16:9 sensor; a 4:3 picture of full height is 83 degrees wide). `setback_mm` is how far the
     lens lies in front of the bumper's rear edge. `auto_exposure` is the share of a change in
-    brightness that the exposure control takes back; `exposure_hunting` and `colour_hunting` are the
-    relative amplitudes by which exposure and white balance wander. `read_noise` is in grey levels,
-    `shot_noise` the standard deviation in grey levels at full white.
+    brightness that the exposure control takes back, `auto_white_balance` that of a change in colour
+    ("grey world"); `exposure_hunting` and `colour_hunting` are the relative amplitudes by which
+    both wander. `read_noise` is in grey levels, `shot_noise` the standard deviation in grey levels
+    at full white. Frames come `frame_hz` times a second, each `latency_ms` after its exposure.
     """
 
     height_mm: Positive = 90.0
@@ -89,6 +102,7 @@ class CameraModel(_Part, frozen=True):
     vignetting: Unit = 0.35
     focus_blur_px: Annotated[float, msgspec.Meta(ge=0.0, le=8.0)] = 0.5
     auto_exposure: Unit = 0.6
+    auto_white_balance: Unit = 0.2
     exposure_hunting: Unit = 0.03
     colour_hunting: Unit = 0.012
     read_noise: NotNegative = 1.2
@@ -132,7 +146,7 @@ class Scene(_Part, frozen=True):
 
     name: Name
     summary: str
-    floor: Surface
+    floor: Floor
     wall: Wall
     light: Light = Light()
     camera: CameraModel = CameraModel()
@@ -179,7 +193,7 @@ def _problems(scene: Scene) -> Iterator[str]:
         yield "approach.start_mm: the car must start farther away than approach.stop_mm"
 
 
-def _resolved(surface: Surface, scene_path: Path) -> Surface:
+def _resolved(surface: S, scene_path: Path) -> S:
     """Return `surface` with its texture's path made absolute.
 
     Raises:
