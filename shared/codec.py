@@ -53,7 +53,7 @@ def decode(message_type: type[M], payload: bytes, *, limit_bytes: int) -> M:
         message = _decoders[message_type].decode(payload)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise RefusedError(f"{message_type.__name__}: {error}"[:200]) from None
-    if _maybe_not_finite.search(payload) and not _is_finite(message):
+    if _maybe_not_finite.search(payload) and not is_finite(message):
         raise RefusedError(f"{message_type.__name__}: a number is not finite")
     return cast("M", message)
 
@@ -70,11 +70,12 @@ def decode_on(row: Topic, payload: bytes) -> messages.Message:
     return decode(row.message, payload, limit_bytes=row.limit_bytes)
 
 
-def _is_finite(value: object) -> bool:
+def is_finite(value: object) -> bool:
+    """Tell whether every number in `value`, however deep, is finite."""
     if isinstance(value, float):
         return math.isfinite(value)
     if isinstance(value, msgspec.Struct):
-        return all(_is_finite(getattr(value, name)) for name in value.__struct_fields__)
+        return all(is_finite(getattr(value, name)) for name in value.__struct_fields__)
     if isinstance(value, tuple | list):
         return all(map(_is_finite, value))
     if isinstance(value, dict):

@@ -14,10 +14,14 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-_DEVICE = r"^[a-z0-9][a-z0-9-]{0,46}[a-z0-9]$"
-_BOOT = r"^[0-9]{8}-[0-9a-f]{8}$"
-_DIGEST = r"^[0-9a-f]{64}$"
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+# A bare `$` also matches before a final line feed, and msgspec searches rather than matches whole.
+END = r"(?!\n)$"
+"""The end of a text in a pattern, and nothing but the end."""
+
+_DEVICE = r"^[a-z0-9][a-z0-9-]{0,46}[a-z0-9]" + END
+_BOOT = r"^[0-9]{8}-[0-9a-f]{8}" + END
+_DIGEST = r"^[0-9a-f]{64}" + END
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}" + END
 
 DeviceName = Annotated[str, msgspec.Meta(pattern=_DEVICE, max_length=48)]
 """2 to 48 lower-case letters, digits and inner hyphens."""

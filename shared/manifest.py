@@ -69,7 +69,7 @@ class Manifest(Record, frozen=True):
             raise RefusedError(f"manifest of {len(text)} bytes, limit {_LIMIT_BYTES}")
         try:
             return msgspec.json.decode(text, type=cls)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
             raise RefusedError(f"manifest: {error}"[:200]) from None
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import field
 
-from shared.ids import BootId, DeviceName, Name, Sha256
+from shared.ids import END, BootId, DeviceName, Name, Sha256
 from shared.samples import Count, ManoeuvreEnd, Picture, Reason, Record, Sample
 
 UploadLevel = Literal["none", "characteristics", "pictures"]
@@ -21,7 +21,7 @@ UploadLevel = Literal["none", "characteristics", "pictures"]
 UPLOAD_ORDER: tuple[UploadLevel, ...] = ("none", "characteristics", "pictures")
 
 ShortText = Annotated[str, msgspec.Meta(max_length=200)]
-TargetPath = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[A-Za-z0-9_./-]+$")]
+TargetPath = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[A-Za-z0-9_./-]+" + END)]
 
 Arms = Annotated[dict[TargetPath, float], msgspec.Meta(max_length=2)]
 Texts = Annotated[dict[ShortText, ShortText], msgspec.Meta(max_length=16)]
@@ -164,7 +164,7 @@ class ReleaseMetadata(Record, frozen=True):
 
     files: Annotated[
         dict[
-            Annotated[str, msgspec.Meta(max_length=96, pattern=r"^[A-Za-z0-9_.-]+\.json$")],
+            Annotated[str, msgspec.Meta(max_length=96, pattern=r"^[A-Za-z0-9_.-]+\.json" + END)],
             Annotated[bytes, msgspec.Meta(max_length=512 * 1024)],
         ],
         msgspec.Meta(max_length=512),

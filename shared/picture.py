@@ -26,6 +26,8 @@ PREPROCESSING_ID = "rgb-area-v1"
 JPEG_QUALITY = 92
 _MAX_PIXELS = 4_000_000
 _MAX_JPEG_BYTES = 4 * 1024 * 1024
+# TEM, RST0..RST7, SOI and EOI stand alone; 00 is no marker.
+_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xDA)})
 
 
 def prepare(frame: Pixels, task: Task) -> Pixels:
@@ -81,6 +83,13 @@ def jpeg_size(data: bytes) -> tuple[int, int]:
     at = 2
     while at + 9 <= len(data) and data[at] == 0xFF:
         marker, length = data[at + 1], struct.unpack_from(">H", data, at + 2)[0]
+        if marker == 0xFF:
+            at += 1
+            continue
+        # What has no length, or none that can be, is read differently by every decoder: a header
+        # that this loop steps over could then declare a far larger picture.
+        if marker in _WITHOUT_LENGTH or length < 2:
+            break
         # SOF0..SOF15, less DHT (C4), JPG (C8) and DAC (CC), which share the range.
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, at + 5)

@@ -63,13 +63,13 @@ def to_custom(manifest: Manifest, model: bytes) -> dict[str, Any]:
     }
 
 
-def from_custom(custom: Mapping[str, Any] | None) -> Release:
+def from_custom(custom: object) -> Release:
     """Return the release that a target's `custom` field describes.
 
     Raises:
         RefusedError: the field is missing or malformed.
     """
-    if custom is None or not isinstance(custom.get("manifest"), str):
+    if not isinstance(custom, Mapping) or not isinstance(custom.get("manifest"), str):
         raise RefusedError("the release names no manifest")
     manifest = Manifest.from_json(custom["manifest"])
     fields = {"release_seq": custom.get("release_seq"), "chunks": custom.get("chunks")}

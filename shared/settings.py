@@ -16,6 +16,7 @@ from typing import TypeVar
 
 import msgspec
 
+from shared import codec
 from shared.errors import UsageError
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -31,7 +32,7 @@ def read_toml(path: Path) -> dict[str, object]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from None
 
 
@@ -58,9 +59,13 @@ def convert(table: object, settings: type[S], *, source: str) -> S:
     """Return `table` as `settings`; numbers may be given as text.
 
     Raises:
-        UsageError: a key is unknown or a value does not fit; the text names `source`.
+        UsageError: a key is unknown, a value does not fit or a number is not finite; the text
+            names `source`.
     """
     try:
-        return msgspec.convert(table, settings, strict=False)
+        converted = msgspec.convert(table, settings, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"{source}: {error}") from None
+    if not codec.is_finite(converted):
+        raise UsageError(f"{source}: a number is not finite")
+    return converted

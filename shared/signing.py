@@ -156,7 +156,7 @@ def open_envelope(
         raise RefusedError(f"{row.name}: {len(received)} bytes, limit {row.limit_bytes}")
     try:
         envelope = _envelopes.decode(received)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise RefusedError(f"{row.name}: no envelope: {error}"[:200]) from None
     if envelope.key_id != key.key_id:
         raise RefusedError(f"{row.name}: signed by key {envelope.key_id!r}, expected {key.key_id}")

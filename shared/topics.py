@@ -268,4 +268,6 @@ def _is_own_filter(role: Role, user: str, row: Topic, topic_filter: str) -> bool
     if role != "device":
         return True
     held = f"{ROOT}/{row.pattern}".split("/")
-    return all(h != "{id}" or w == user for w, h in zip(topic_filter.split("/"), held, strict=True))
+    return is_device_name(user) and all(
+        h != "{id}" or w == user for w, h in zip(topic_filter.split("/"), held, strict=True)
+    )
