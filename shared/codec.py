@@ -77,9 +77,9 @@ def is_finite(value: object) -> bool:
     if isinstance(value, msgspec.Struct):
         return all(is_finite(getattr(value, name)) for name in value.__struct_fields__)
     if isinstance(value, tuple | list):
-        return all(map(_is_finite, value))
+        return all(map(is_finite, value))
     if isinstance(value, dict):
-        return all(map(_is_finite, value.values()))
+        return all(map(is_finite, value.values()))
     return True
 
 
