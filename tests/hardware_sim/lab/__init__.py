@@ -1,0 +1,1 @@
+"""The laboratory's own parts, without the processes it starts."""

@@ -1,0 +1,65 @@
+"""Real processes: none is left behind, and none dies unnoticed."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from hardware_sim.lab.processes import ProcessDiedError, Processes, WaitTimeoutError
+from shared.clock import SystemClock
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """An empty set of processes that logs into the test's folder."""
+    with Processes(tmp_path / "logs", SystemClock(), dict(os.environ)) as made:
+        yield made
+
+
+def test_a_process_that_ends_is_told_with_the_end_of_its_log(processes: Processes) -> None:
+    processes.start("wrong", ["nosuch-verb"])
+    with pytest.raises(ProcessDiedError, match=r"wrong ended with code 2.*nosuch-verb"):
+        processes.wait_for("never", lambda: None, timeout_s=20, each_s=0.02)
+
+
+def test_waiting_in_vain_says_for_what(processes: Processes) -> None:
+    with pytest.raises(WaitTimeoutError, match="a sunny day: nothing within 0 s"):
+        processes.wait_for("a sunny day", lambda: None, timeout_s=0.01, each_s=0.01)
+
+
+def test_no_process_outlives_a_killed_laboratory(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time\n"
+        "from pathlib import Path\n"
+        "from hardware_sim.lab import processes\n"
+        "from shared.clock import SystemClock\n"
+        "with processes.Processes(Path(sys.argv[1]), SystemClock(), dict(os.environ)) as p:\n"
+        "    child = p.start('broker', ['broker', 'run', '--state', sys.argv[1], '--port', '0'])\n"
+        "    print(child.popen.pid, flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    laboratory = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE
+    )
+    assert laboratory.stdout is not None
+    child = int(laboratory.stdout.readline())
+    laboratory.send_signal(signal.SIGKILL)
+    laboratory.wait()
+    laboratory.stdout.close()
+    assert _ended(child)
+
+
+def _ended(pid: int) -> bool:
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([descriptor], [], [], 10)[0])
+    finally:
+        os.close(descriptor)
