@@ -10,6 +10,7 @@ from typing import Annotated
 
 import msgspec
 
+from device.wheel_control import Chassis
 from shared import settings
 from shared.ids import DeviceName, Name
 from shared.messages import UploadLevel
@@ -41,6 +42,7 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     upload: UploadLevel = "pictures"
     camera: Name = "rear"
     calibration: Name = "none"
+    chassis: Chassis = Chassis()
 
 
 def load_settings(path: Path | None) -> DeviceSettings:
