@@ -82,6 +82,31 @@ class Home:
         """Where agent listens for live values."""
         return self.root / "agent.sock"
 
+    @property
+    def known_time(self) -> Path:
+        """The newest moment that agent could be sure of, in microseconds of UTC as text."""
+        return self.root / "tuf" / "known_utc_us"
+
+    @property
+    def broker_ca(self) -> Path:
+        """The broker's certificate authority; missing where it speaks no TLS."""
+        return self.root / "broker-ca.pem"
+
+    @property
+    def incoming(self) -> Path:
+        """The folder of the model that is being fetched."""
+        return self.root / "incoming"
+
+    @property
+    def connections(self) -> Path:
+        """The first connection number that was never used, as text."""
+        return self.root / "connections"
+
+    @property
+    def agent_lock(self) -> Path:
+        """Held by the one agent of this home."""
+        return self.root / "agent.lock"
+
     def model(self, sha256: str) -> Path:
         """Return where the model with that digest lies."""
         return self.models / f"{sha256}.tflite"
