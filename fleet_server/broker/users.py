@@ -84,7 +84,7 @@ def add_user(state_dir: Path, name: str, *, role: Role, secret_sha256: str) -> N
     """Let `name` connect with the secret of that digest; replaces an older secret of that name.
 
     Raises:
-        UsageError: the name or digest is malformed, the name is the server's, or the file is broken.
+        UsageError: the name or digest is malformed, the name is the server's or the file broken.
     """
     if name == SERVER_USER or name.startswith(f"{SERVER_USER}-"):
         raise UsageError(f"the user name {name!r} belongs to the server")
