@@ -1,0 +1,81 @@
+"""`parkfleet broker` as a person meets it."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fleet_server.broker import users
+from shared.cli import run
+
+PARKFLEET = [sys.executable, "-c", "from shared.cli import main; main()"]
+
+
+@pytest.mark.parametrize("verb", [["run"], ["config"]])
+def test_help_shows_an_example(verb: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["broker", *verb, "--help"]) == 0
+    assert "Example: parkfleet broker" in capsys.readouterr().out
+
+
+def test_a_port_in_use_ends_with_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        status = run(["broker", "run", "--state", str(tmp_path), "--port", str(port)])
+
+    error = capsys.readouterr().err
+    assert status == 2
+    assert error.count("\n") == 1
+    assert "--port" in error
+
+
+def test_a_broken_users_file_ends_with_one_line_and_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = users.users_path(tmp_path)
+    path.parent.mkdir()
+    path.write_text("{}}")
+
+    assert run(["broker", "run", "--state", str(tmp_path), "--port", "0"]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def test_config_prints_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "mosquitto"
+
+    assert run(["broker", "config", "--state", str(tmp_path), "--out", str(out), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"configuration": str(out / "mosquitto.conf")}
+
+
+def test_half_a_certificate_set_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--state", str(tmp_path), "--out", str(tmp_path), "--ca-file", "ca.pem"]
+
+    assert run(["broker", "config", *arguments]) == 2
+    assert "--key-file" in capsys.readouterr().err
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_broker_cleanly(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    with subprocess.Popen(
+        [*PARKFLEET, "broker", "run", "--state", str(tmp_path), "--port", "0"],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        assert "listening" in process.stderr.readline()
+        process.send_signal(number)
+        rest = process.stderr.read()
+
+    assert process.returncode == status
+    assert "broker stopped" in rest
+    assert "Traceback" not in rest
