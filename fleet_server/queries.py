@@ -278,6 +278,7 @@ class Queries:
                     func.count(),
                     func.count().filter(devices.c.online),
                     func.coalesce(func.sum(devices.c.pairs_stored), 0),
+                    func.coalesce(func.sum(devices.c.pictures_stored), 0),
                 ).select_from(devices)
             ).one()
             jobs = connection.execute(
@@ -287,7 +288,7 @@ class Queries:
                 devices=fleet[0],
                 online=fleet[1],
                 pairs_stored=fleet[2],
-                pictures=row_count(connection, pictures),
+                pictures=fleet[3],
                 batches=row_count(connection, batches),
                 manoeuvres=row_count(connection, manoeuvres),
                 models=row_count(connection, models),

@@ -51,8 +51,8 @@ def page(
 
 
 def row_count(connection: Connection, table: Table) -> int:
-    """Return the number of rows of a table whose rows are never deleted: its greatest id."""
-    return connection.scalar(select(func.coalesce(func.max(table.c.id), 0))) or 0
+    """Return the number of rows of a table that is small beside `samples`."""
+    return connection.scalar(select(func.count()).select_from(table)) or 0
 
 
 def fields(row: Row[Any], view: type[Any], *, skip: Collection[str] = ()) -> dict[str, Any]:
@@ -91,14 +91,9 @@ def promotions(connection: Connection) -> dict[str, Row[Any]]:
 
 def device_views(connection: Connection, rows: Rows) -> tuple[DeviceView, ...]:
     """Return rows of `devices` as views."""
-    names = [row.name for row in rows]
-    newest = (
-        select(func.max(desired.c.id)).where(desired.c.device.in_(names)).group_by(desired.c.device)
-    )
-    wanted = {
-        row.device: row
-        for row in connection.execute(select(desired).where(desired.c.id.in_(newest)))
-    }
+    ids = [row.desired for row in rows if row.desired is not None]
+    in_force = connection.execute(select(desired).where(desired.c.id.in_(ids)))
+    wanted = {row.device: row for row in in_force}
     targets = {row.target: _target_digest(row.target) for row in wanted.values()}
     versions = versions_of(connection, {row.loaded for row in rows} | set(targets.values()))
     return tuple(_device_view(row, wanted.get(row.name), targets, versions) for row in rows)

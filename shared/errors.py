@@ -23,6 +23,10 @@ class RefusedError(ParkfleetError, ValueError):
     """Foreign bytes, a signature or a message broke the contract; the same bytes never succeed."""
 
 
+class SignatureError(RefusedError):
+    """Who sent this is not proven, so it proves nothing about its sender and is not answered."""
+
+
 class UsageError(ParkfleetError, ValueError):
     """A command, path or setting given by a person is wrong; the text says what to do instead."""
 

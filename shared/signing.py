@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from shared import codec, messages
-from shared.errors import RefusedError, UsageError
+from shared.errors import RefusedError, SignatureError, UsageError
 from shared.ids import sha256_hex
 from shared.topics import Topic
 
@@ -65,12 +65,12 @@ class VerifyKey:
         """Return quietly where `signature` is this key's over `data`.
 
         Raises:
-            RefusedError: it is not.
+            SignatureError: it is not.
         """
         try:
             self._key.verify(signature, data)
         except InvalidSignature:
-            raise RefusedError(f"bad signature for key {self.key_id}") from None
+            raise SignatureError(f"bad signature for key {self.key_id}") from None
 
 
 class SigningKey:
@@ -150,7 +150,8 @@ def open_envelope(
     """Return the message in `received`, whose signature by `key` for `topic` holds.
 
     Raises:
-        RefusedError: too long, malformed, signed by another key or for another topic.
+        SignatureError: signed by another key or for another topic.
+        RefusedError: too long or malformed.
     """
     if len(received) > row.limit_bytes:
         raise RefusedError(f"{row.name}: {len(received)} bytes, limit {row.limit_bytes}")
@@ -159,7 +160,9 @@ def open_envelope(
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise RefusedError(f"{row.name}: no envelope: {error}"[:200]) from None
     if envelope.key_id != key.key_id:
-        raise RefusedError(f"{row.name}: signed by key {envelope.key_id!r}, expected {key.key_id}")
+        raise SignatureError(
+            f"{row.name}: signed by key {envelope.key_id!r}, expected {key.key_id}"
+        )
     key.verify(envelope.signature, _signed_bytes(topic, envelope.payload))
     return codec.decode(message_type, envelope.payload, limit_bytes=row.limit_bytes)
 

@@ -76,7 +76,9 @@ devices = Table(
     _need("public_key", LargeBinary),
     _need("deployment", Text),
     _need("enrolled_utc_us", Integer),
+    Column("desired", Integer),
     _count("pairs_stored"),
+    _count("pictures_stored"),
     Column("last_seen_utc_us", Integer),
     Column("online", Boolean, nullable=False, server_default=text("0")),
     Column("boot", Text),
@@ -86,7 +88,7 @@ devices = Table(
     Column("update_event", Text),
     sqlite_autoincrement=True,
 )
-"""One row a car: who it is, and what it last said of itself."""
+"""One row a car: who it is, the desired state in force, and what it last said of itself."""
 
 model_history = Table(
     "model_history",
@@ -201,6 +203,7 @@ manoeuvres = Table(
     _need("deployment", Text),
     _need("batch", Integer),
     _need("received_utc_us", Integer),
+    _need("pairs", Integer),
     _need("content_hash", Text),
     _need("body", LargeBinary),
     UniqueConstraint("device", "boot", "manoeuvre"),
@@ -222,6 +225,7 @@ tallies = Table(
     _need("labelled", Integer),
     _need("label_sum", Float),
     _need("error_sum", Float),
+    _need("since_sample", Integer),
     PrimaryKeyConstraint("device", "boot", "manoeuvre", "model"),
     sqlite_with_rowid=False,
 )
@@ -229,7 +233,7 @@ tallies = Table(
 
 `model` is "" for all samples, else a digest: `samples` it estimated, `led` those it steered (its
 estimate came first), `labelled` those with a label, `label_sum` over these, and `error_sum` over
-these, where an error is |estimate - label|.
+these, where an error is |estimate - label|. None of the samples has a row id below `since_sample`.
 """
 
 quarantine = Table(
@@ -347,4 +351,4 @@ desired = Table(
     UniqueConstraint("device", "epoch", "revision"),
     sqlite_autoincrement=True,
 )
-"""Every desired state that was ever set; the newest row of a device is in force."""
+"""Every desired state that was ever set; `devices.desired` names the one in force."""

@@ -1,0 +1,71 @@
+"""The fleet server's settings: `server.toml` in its state folder, overruled by the environment.
+
+`PARKFLEET_SERVER_PORT=8081` overrules `port`, and so on.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from shared import settings
+
+PREFIX = "PARKFLEET_SERVER"
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
+
+
+class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an operator may set.
+
+    `host`, `port`: where REST and the web pages listen.
+    `broker_host`, `broker_port`: where the broker is, for this server.
+    `advertised_broker_host`, `advertised_broker_port`: where cars are told that it is; the same
+    where they are not set.
+    `broker_ca_file`: the certificate authority of a broker with TLS; cars are given its content.
+    `first_training_pairs`: labelled pairs with pictures that a deployment needs for a first model.
+    `first_training_manoeuvres`: manoeuvres that each contributing car needs for a first model.
+    `retrain_pairs`: such pairs since the error rose that a retraining needs.
+    `error_factor`, `error_margin`: the measured error has risen where its median is above
+    `error_factor` times the reference and above the reference plus `error_margin` (label's unit).
+    `error_window`: manoeuvres of one car that the median is taken over.
+    `reference_manoeuvres`: first manoeuvres in the field that give a model's reference error.
+    `manoeuvre_timeout_s`: a manoeuvre whose pairs have not all arrived by then counts as it is.
+    `lease_s`: a training job is handed on where its worker was silent for so long.
+    `job_attempts`, `job_pause_s`: how often, and after which pause, a failed training is repeated.
+    `control_interval_s`: the pause between two looks at the committed rows.
+    `enrolment_code_s`: how long an enrolment code may be used.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 8080
+    broker_host: str = "127.0.0.1"
+    broker_port: Port = 1883
+    advertised_broker_host: str | None = None
+    advertised_broker_port: Port | None = None
+    broker_ca_file: str | None = None
+    first_training_pairs: Positive = 400
+    first_training_manoeuvres: Positive = 2
+    retrain_pairs: Positive = 150
+    error_factor: PositiveFloat = 2.0
+    error_margin: PositiveFloat = 5.0
+    error_window: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
+    reference_manoeuvres: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    manoeuvre_timeout_s: PositiveFloat = 60.0
+    lease_s: PositiveFloat = 60.0
+    job_attempts: Positive = 3
+    job_pause_s: PositiveFloat = 30.0
+    control_interval_s: PositiveFloat = 0.5
+    enrolment_code_s: Annotated[float, msgspec.Meta(gt=0.0, le=900.0)] = 900.0
+
+
+def load(state: Path) -> ServerSettings:
+    """Return the settings of the server whose state folder is `state`.
+
+    Raises:
+        UsageError: the file or a variable is wrong.
+    """
+    path = state / "server.toml"
+    return settings.load(ServerSettings, path if path.exists() else None, prefix=PREFIX)
