@@ -6,8 +6,9 @@ Laws:
 - a model reaches a slot only after its bytes were verified against signed metadata and a process of
   its own loaded and ran it;
 - a target that was refused is not tried again until the server names another;
-- no step back: a release older than one that was committed is refused, except for the model that
-  was committed before the present one and still lies in the standby slot;
+- no step back: within a task and deployment, where the server numbers releases upwards, one older
+  than the newest ever committed is refused, except for a model that still lies in a slot, which is
+  the one committed before the present one;
 - what concerns another target than the present one changes nothing.
 
     state       its work                on success    on failure
@@ -25,14 +26,13 @@ Comparing candidate and incumbent on the same pictures ("shadowing") is a row be
 committing, entered on `Passed`.
 """
 
-from collections.abc import Iterable
-from typing import Annotated, Literal, Protocol
+from collections.abc import Collection, Mapping
+from typing import Annotated, Literal
 
 import msgspec
 
 from shared.errors import RefusedError
 from shared.ids import Sha256
-from shared.manifest import Manifest
 from shared.messages import ShortText, TargetPath
 from shared.releases import MAX_MODEL_BYTES, Release, target_path
 from shared.samples import Count, Reason, Record
@@ -49,7 +49,8 @@ class Saved(Record, frozen=True):
     """The update's state as it lies in the journal.
 
     `number` counts all steps ever taken, `damaged` how often the whole file was wrong, `probes` how
-    often probing began; `reason` and `evidence` belong to the last step.
+    often probing began; `reason` and `evidence` belong to the last step. `newest` holds the highest
+    release_seq ever committed of each "task/deployment".
     """
 
     state: State = "idle"
@@ -63,6 +64,7 @@ class Saved(Record, frozen=True):
     evidence: Annotated[dict[ShortText, float], msgspec.Meta(max_length=32)] = msgspec.field(
         default_factory=dict
     )
+    newest: dict[ShortText, Count] = msgspec.field(default_factory=dict)
 
 
 class Wanted(Record, frozen=True):
@@ -202,6 +204,10 @@ def _enter(saved: Saved, following: State, event: Event) -> Saved | None:
             return _step(saved, state="probing", probes=saved.probes + 1)
         case Passed(evidence=evidence):
             return _step(saved, state="committing", evidence=evidence)
+        case Committed(target=target):
+            series = series_of(target)
+            newest = max(saved.release_seq, saved.newest.get(series, 0))
+            return _step(saved, state="idle", newest={**saved.newest, series: newest})
         case _:
             return _step(saved, state=following)
 
@@ -213,35 +219,19 @@ def _step(saved: Saved, *, reason: str = "", **changes: object) -> Saved:
     )
 
 
-class SlotLike(Protocol):
-    """What is needed of a `device.journal.SlotRow`."""
-
-    @property
-    def sha256(self) -> str | None:
-        """The model in the slot."""
-        ...
-
-    @property
-    def release_seq(self) -> int:
-        """Its place in the order of releases."""
-        ...
-
-    @property
-    def state(self) -> Literal["empty", "active", "standby", "refused"]:
-        """What the slot is for."""
-        ...
-
-
 def check_release(
     release: Release,
     *,
     target: str,
     size_bytes: int,
     task: Task,
-    slots: Iterable[SlotLike],
+    newest: Mapping[str, int],
+    in_slots: Collection[str | None],
     device_version: str,
 ) -> None:
     """Return quietly where the release under `target`, of the signed size, fits this car.
+
+    `newest` is `Saved.newest`, `in_slots` the digests of the models in the car's slots.
 
     Raises:
         RefusedError: it does not, and never will; the text says why.
@@ -264,18 +254,16 @@ def check_release(
     for holds, reason in rules:
         if not holds:
             raise RefusedError(reason[:200])
-    _check_sequence(manifest, slots)
-
-
-def _check_sequence(manifest: Manifest, slots: Iterable[SlotLike]) -> None:
-    committed = [slot for slot in slots if slot.state in ("active", "standby")]
-    if any(slot.sha256 == manifest.sha256 for slot in committed):
-        return
-    highest = max((slot.release_seq for slot in committed), default=0)
-    if manifest.release_seq < highest:
+    floor = newest.get(series_of(target), 0)
+    if release.release_seq < floor and manifest.sha256 not in in_slots:
         raise RefusedError(
-            f"release_seq {manifest.release_seq} is older than {highest}, which was committed"
+            f"release_seq {release.release_seq} is older than {floor}, which was committed"
         )
+
+
+def series_of(target: str) -> str:
+    """Return the "task/deployment" within which releases are numbered upwards."""
+    return target.rpartition("/")[0]
 
 
 def digest_in(target: str) -> str:
