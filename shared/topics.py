@@ -205,12 +205,26 @@ TABLE: tuple[Topic, ...] = (
 )
 """Every topic there is."""
 
-_compiled = {
-    row.name: re.compile(
-        re.escape(ROOT) + "/" + re.sub(r"{(\w+)}", r"(?P<\1>[^/+#]+)", row.pattern)
-    )
-    for row in TABLE
+# What may stand for a placeholder: the names of `shared.ids`, a digest, a piece's number.
+_SEGMENTS = {
+    "id": "[a-z0-9][a-z0-9-]{0,46}[a-z0-9]",
+    "actor": "[A-Za-z0-9][A-Za-z0-9_.-]{0,63}",
+    "sha256": "[0-9a-f]{64}",
+    "n": "[0-9]{1,5}",
 }
+
+
+def _with_segments(pattern: str, form: str) -> re.Pattern[str]:
+    """Return `pattern` as a regular expression; in `form`, {name} and {segment} are filled in."""
+
+    def fill(placeholder: re.Match[str]) -> str:
+        return form.format(name=placeholder[1], segment=_SEGMENTS[placeholder[1]])
+
+    return re.compile(re.escape(ROOT) + "/" + re.sub(r"{(\w+)}", fill, pattern))
+
+
+_compiled = {row.name: _with_segments(row.pattern, "(?P<{name}>{segment})") for row in TABLE}
+_filters = {row.name: _with_segments(row.pattern, r"(?:\+|{segment})") for row in TABLE}
 
 
 def match(topic: str) -> tuple[Topic, dict[str, str]] | None:
@@ -255,13 +269,7 @@ def _is_own(role: Role, user: str, parts: dict[str, str]) -> bool:
 
 
 def _covers(row: Topic, topic_filter: str) -> bool:
-    if "#" in topic_filter:
-        return False
-    wanted = topic_filter.split("/")
-    held = f"{ROOT}/{row.pattern}".split("/")
-    return len(wanted) == len(held) and all(
-        h.startswith("{") or h == w for w, h in zip(wanted, held, strict=True)
-    )
+    return _filters[row.name].fullmatch(topic_filter) is not None
 
 
 def _is_own_filter(role: Role, user: str, row: Topic, topic_filter: str) -> bool:
