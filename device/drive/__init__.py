@@ -1,1 +1,1 @@
-"""The driving process: frame -> estimate -> parking states -> wheels; reaches no network."""
+"""The process that drives: looks, parks, logs pairs. It reaches no network code at all."""
