@@ -405,7 +405,7 @@ def _sample_row(sample: Sample) -> dict[str, object]:
         "boot": sample.boot,
         "sequence": sample.sequence,
         "manoeuvre": sample.manoeuvre,
-        "body": msgspec.msgpack.encode(sample),
+        "body": _readable(_samples, msgspec.msgpack.encode(sample)),
         "content_hash": content_hash(sample),
     }
 
@@ -424,9 +424,15 @@ def _manoeuvre_row(end: ManoeuvreEnd) -> dict[str, object]:
     return {
         "boot": end.boot,
         "manoeuvre": end.manoeuvre,
-        "body": msgspec.msgpack.encode(end),
+        "body": _readable(_manoeuvres, msgspec.msgpack.encode(end)),
         "content_hash": content_hash(end),
     }
+
+
+def _readable(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> bytes:
+    # A field of a wrong type is our bug; it must show here, and not as a row that nobody can read.
+    decoder.decode(body)
+    return body
 
 
 def _decode(decoder: msgspec.msgpack.Decoder[T], body: bytes) -> T:

@@ -25,12 +25,14 @@ class Chassis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """What of a car's body the control needs.
 
     The defaults are those of 65 mm wheels on geared motors whose Hall encoders give 13 rising edges
-    a turn of a motor geared 45:1. `full_speed_mm_s` is the speed at duty 1, unloaded.
+    a turn of a motor geared 45:1. `full_speed_mm_s` is the speed at duty 1, unloaded; below
+    `dead_duty` the motors do not turn.
     """
 
     wheel_diameter_mm: float = 65.0
     edges_per_turn: float = 585.0
     full_speed_mm_s: float = 400.0
+    dead_duty: float = 0.06
 
     @property
     def mm_per_edge(self) -> float:
@@ -45,7 +47,7 @@ class Pid(msgspec.Struct, kw_only=True):
     dead zones up to 0.1) and leave a margin of four to instability there.
     """
 
-    full_speed_mm_s: float
+    chassis: Chassis
     proportional: float = 0.0006
     integral: float = 0.006
     derivative: float = 0.0
@@ -59,7 +61,8 @@ class Pid(msgspec.Struct, kw_only=True):
         slope = (error - self._last_error) / dt_s if dt_s > 0 else 0.0
         self._last_error = error
         duty = (
-            wanted_mm_s / self.full_speed_mm_s
+            self.chassis.dead_duty
+            + (1.0 - self.chassis.dead_duty) * wanted_mm_s / self.chassis.full_speed_mm_s
             + self.proportional * error
             + self.integral * owed_mm
             + self.derivative * slope
@@ -77,7 +80,7 @@ class Pid(msgspec.Struct, kw_only=True):
 
 class _Wheel:
     def __init__(self, chassis: Chassis) -> None:
-        self.pid = Pid(full_speed_mm_s=chassis.full_speed_mm_s)
+        self.pid = Pid(chassis=chassis)
         self.speed_mm_s = 0.0
         self.last_edge_us = 0
         self._mm_per_edge = chassis.mm_per_edge

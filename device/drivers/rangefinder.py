@@ -33,7 +33,7 @@ class Vl53l0xRange:
         self._offset_mm = offset_mm
         try:
             self._sensor = VL53L0X(i2c, io_timeout_s=_IO_TIMEOUT_S)
-            self._half_us = self._sensor.measurement_timing_budget // 2
+            self._half_us = int(self._sensor.measurement_timing_budget) // 2
             self._sensor.start_continuous()
         except (OSError, RuntimeError, ValueError) as error:
             raise HardwareError(f"no VL53L0X range sensor answers on I2C: {error}") from error
