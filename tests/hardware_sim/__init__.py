@@ -1,0 +1,1 @@
+"""The laboratory: its world, its instruments under the real drivers, its person."""
