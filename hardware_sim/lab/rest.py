@@ -8,7 +8,7 @@ Laws:
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 
 from shared.errors import RefusedError, RetryLaterError
 

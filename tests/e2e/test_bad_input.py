@@ -1,4 +1,4 @@
-"""Whatever a person gets wrong: one line that says what and what to do, exit code 2, no traceback."""
+"""A mistake of a person: one line that says what and what to do, exit code 2, no traceback."""
 
 import os
 import re
