@@ -1,0 +1,183 @@
+"""The verb `device`: a car, from the command line.
+
+Laws:
+- each command is a thin shell over one library call;
+- SIGTERM and Ctrl-C end a running process between two turns, with the motors cut and the journal
+  flushed;
+- driving loads no network code, syncing no instrument.
+"""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import msgspec
+
+from device.home import Home
+from device.journal import DriveState, Journal, JournalCounts, SlotRow
+from shared.cli import emit, json_option
+from shared.errors import UsageError
+from shared.messages import Desired
+
+_HOME = "var/device"
+
+
+def home_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--home`, the car's home folder."""
+    return click.option(
+        "--home",
+        "home_folder",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=_HOME,
+        show_default=True,
+        help="The car's home folder.",
+    )(function)
+
+
+@click.group()
+def device() -> None:
+    """The car: enrol, drive, sync, look at its state."""
+
+
+@device.command(epilog="Example: parkfleet device drive --home var/device --backend pi")
+@home_option
+@click.option("--backend", help="Hardware backend; the settings' `backend` unless given.")
+def drive(home_folder: Path, backend: str | None) -> None:
+    """Drive: park when a button is pressed, log pairs. Needs no network and no enrolment."""
+    from device.drive.loop import run
+    from device.hardware import open_instruments
+
+    home = Home(home_folder)
+    settings = home.settings()
+    home.create()
+    configuration = home.root / settings.hardware if settings.hardware else None
+    with until_signal() as stop:
+        instruments = open_instruments(backend or settings.backend, configuration)
+        try:
+            run(home, instruments, settings, stop=stop)
+        finally:
+            instruments.close()
+
+
+@device.command(epilog="Example: parkfleet device agent --home var/device")
+@home_option
+def agent(home_folder: Path) -> None:
+    """Sync the journal, fetch updates and report, whenever there is a network."""
+    from device.agent.main import run
+
+    with until_signal() as stop:
+        run(Home(home_folder), stop)
+
+
+@device.command("sync-once", epilog="Example: parkfleet device sync-once --home var/device")
+@home_option
+def sync_once(home_folder: Path) -> None:
+    """Send what waits in the journal, then end."""
+    from device.agent.main import sync_once as run_once
+
+    with until_signal() as stop:
+        run_once(Home(home_folder), stop)
+
+
+@device.command(
+    epilog="Example: parkfleet device enrol --server http://127.0.0.1:8080 --code K7QF-22MX"
+)
+@home_option
+@click.option("--server", "server_url", required=True, help="Address of the fleet server.")
+@click.option("--code", required=True, help="The code that the server issued for this car.")
+@click.option("--name", help="The car's name; the settings' `name` unless given.")
+@click.option("--force", is_flag=True, help="Enrol anew, under new keys.")
+def enrol(home_folder: Path, server_url: str, code: str, name: str | None, *, force: bool) -> None:
+    """Make the car's keys and introduce it to a fleet server."""
+    from device.agent.enrol import enrol as claim
+
+    home = Home(home_folder)
+    home.create()
+    enrolment = claim(home, server_url=server_url, code=code, device=name, force=force)
+    click.echo(f"{enrolment.device} is enrolled in {enrolment.deployment}")
+
+
+class CarStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """What `device status` tells."""
+
+    device: str
+    deployment: str
+    enrolled: bool
+    drive: DriveState | None
+    slots: tuple[SlotRow, ...]
+    desired: Desired | None
+    journal: JournalCounts
+
+
+@device.command(epilog="Example: parkfleet device status --home var/device --json")
+@home_option
+@json_option
+def status(home_folder: Path, *, as_json: bool) -> None:
+    """Show the journal's counts, the loaded model and what the server wants."""
+    found = look(Home(home_folder))
+    emit(found, as_json=as_json, text=_text(found))
+
+
+def look(home: Home) -> CarStatus:
+    """Return the state of the car in `home`, as its journal has it.
+
+    Raises:
+        UsageError: no car has driven there yet.
+    """
+    if not home.journal.exists():
+        raise UsageError(f"no car in {home.root}: start one with `parkfleet device drive`")
+    identity = home.identity(home.settings())
+    journal = Journal.open(home.journal)
+    try:
+        desired = journal.desired()
+        return CarStatus(
+            device=identity.device,
+            deployment=desired.deployment if desired else identity.deployment,
+            enrolled=home.enrolment.exists(),
+            drive=journal.drive_state(),
+            slots=journal.slots(),
+            desired=desired,
+            journal=journal.counts(),
+        )
+    finally:
+        journal.close()
+
+
+def _text(found: CarStatus) -> str:
+    counts, driving = found.journal, found.drive
+    slots = ", ".join(f"{s.name} {s.state} {(s.sha256 or '-')[:12]}" for s in found.slots)
+    target = found.desired.target if found.desired else None
+    rows = (
+        ("device", f"{found.device} ({'enrolled' if found.enrolled else 'not enrolled'})"),
+        ("deployment", found.deployment),
+        ("state", driving.state if driving else "never driven"),
+        ("loaded", (driving.loaded if driving else None) or "no model"),
+        ("slots", slots),
+        ("desired", target or "nothing"),
+        (
+            "pairs",
+            f"{counts.pairs_logged} logged, {counts.pairs_sent} sent, {counts.queue_depth} waiting,"
+            f" {counts.pairs_rejected} rejected, {counts.pairs_dropped} dropped",
+        ),
+    )
+    return "\n".join(f"{name:<11} {value}" for name, value in rows)
+
+
+@contextmanager
+def until_signal() -> Iterator[Callable[[], bool]]:
+    """Yield a function that tells whether SIGTERM or Ctrl-C asked this process to end."""
+    asked: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+
+    former = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
