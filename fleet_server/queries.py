@@ -19,7 +19,6 @@ from fleet_server.rows import (
     page,
     promotions,
     row_count,
-    same_sample,
     versions_of,
     views,
 )
@@ -34,6 +33,7 @@ from fleet_server.storage.tables import (
     models,
     pictures,
     quarantine,
+    same_sample,
     samples,
     training_jobs,
     verdicts,

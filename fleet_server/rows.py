@@ -24,11 +24,6 @@ Rows = Sequence[Row[Any]]
 _ends = msgspec.msgpack.Decoder(ManoeuvreEnd)
 
 
-def same_sample(left: Table, right: Table) -> ColumnElement[bool]:
-    """Return the condition that two rows belong to the same sample."""
-    return and_(*(left.c[name] == right.c[name] for name in ("device", "boot", "sequence")))
-
-
 def equal(table: Table, **wanted: str | int | None) -> list[ColumnElement[bool]]:
     """Return the conditions that columns equal what is `wanted` of them; None asks for nothing."""
     return [table.c[name] == value for name, value in wanted.items() if value is not None]

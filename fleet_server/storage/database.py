@@ -10,7 +10,7 @@ Laws:
 
 import fcntl
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ from shared.errors import RetryLaterError, UsageError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _BUSY_S = 10.0
+
+Change = Callable[[Connection], None]
+"""What is to be done in a writing transaction."""
 
 
 class Database:

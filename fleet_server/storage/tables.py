@@ -25,8 +25,10 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    and_,
     text,
 )
+from sqlalchemy.sql import ColumnElement
 
 metadata = MetaData(
     naming_convention={
@@ -264,11 +266,13 @@ models = Table(
     _need("manifest", Text),
     _need("registered_utc_us", Integer),
     Column("job", Integer),
+    _need("since_manoeuvre", Integer),
     Column("reference_mae", Float),
     UniqueConstraint("deployment", "version"),
     sqlite_autoincrement=True,
 )
-"""`reference_mae` is the model's error in the field once it was measured, in the task's unit."""
+"""`since_manoeuvre` is the last manoeuvre before the model was there; `reference_mae` its error in
+the field once that was measured, in the task's unit."""
 
 OPEN_JOB = "state IN ('queued', 'running')"
 
@@ -352,3 +356,8 @@ desired = Table(
     sqlite_autoincrement=True,
 )
 """Every desired state that was ever set; `devices.desired` names the one in force."""
+
+
+def same_sample(left: Table, right: Table) -> ColumnElement[bool]:
+    """Return the condition that two rows belong to the same sample."""
+    return and_(*(left.c[name] == right.c[name] for name in ("device", "boot", "sequence")))

@@ -151,6 +151,7 @@ def upgrade() -> None:
         sa.Column("manifest", sa.Text(), nullable=False),
         sa.Column("registered_utc_us", sa.Integer(), nullable=False),
         sa.Column("job", sa.Integer(), nullable=True),
+        sa.Column("since_manoeuvre", sa.Integer(), nullable=False),
         sa.Column("reference_mae", sa.Float(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_models")),
         sa.UniqueConstraint("deployment", "version", name=op.f("uq_models_deployment_version")),

@@ -1,0 +1,84 @@
+"""The loop that turns committed rows into verdicts, decisions, training jobs and desired states.
+
+Laws:
+- it looks at committed rows only, and asks the pure rules what they mean;
+- each step is one transaction that reads, decides and writes, so that a kill at any instant leaves
+  either nothing done or all of it, and the next look goes on from there;
+- looking again without news changes nothing;
+- a look that finds nothing to do takes no write lock, so that ingest is not held up.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from sqlalchemy import Connection, select
+
+from fleet_server import learning, steering
+from fleet_server.settings import ServerSettings
+from fleet_server.storage.database import Change, Database
+from fleet_server.storage.tables import deployments
+from shared.clock import Clock
+from shared.errors import RetryLaterError
+
+logger = logging.getLogger(__name__)
+
+Step = Callable[[Connection, str, int], Change | None]
+
+
+class Control:
+    """The loop over one database."""
+
+    def __init__(self, database: Database, settings: ServerSettings, clock: Clock) -> None:
+        """Decide by `settings`."""
+        self._database = database
+        self._clock = clock
+        self._interval_s = settings.control_interval_s
+        rules = learning.rules(settings)
+        self._steps: tuple[Step, ...] = (
+            steering.promote,
+            steering.steer,
+            lambda connection, name, now: learning.judge(connection, name, now, rules),
+            lambda connection, name, now: learning.train(connection, name, now, rules),
+        )
+
+    def run(self, stop: threading.Event) -> None:
+        """Look, act and pause until `stop` is set."""
+        while not stop.wait(self._interval_s):
+            try:
+                self.settle(stop)
+            except RetryLaterError as error:
+                logger.warning("control_waits reason=%r", str(error))
+
+    def settle(self, stop: threading.Event) -> None:
+        """Look and act until nothing is left to do or `stop` is set.
+
+        Raises:
+            RetryLaterError: the database cannot be used now.
+        """
+        while not stop.is_set() and self.look():
+            pass
+
+    def look(self) -> bool:
+        """Do what is due in every deployment; tell whether anything changed.
+
+        Raises:
+            RetryLaterError: the database cannot be used now.
+        """
+        with self._database.read() as connection:
+            names = connection.scalars(select(deployments.c.name)).all()
+        done = [self._take(step, name) for name in names for step in self._steps]
+        return any(done)
+
+    def _take(self, step: Step, deployment: str) -> bool:
+        now = self._clock.utc_us()
+        with self._database.read() as connection:
+            if step(connection, deployment, now) is None:
+                return False
+        with self._database.write() as connection:
+            # Decided anew under the write lock: what was read before may have changed since.
+            act = step(connection, deployment, now)
+            if act is None:
+                return False
+            act(connection)
+        return True

@@ -1,0 +1,99 @@
+"""The fleet's log book: writes decisions, and what follows from them in the same transaction.
+
+Laws:
+- nothing about the fleet is changed without an entry that says who, why, and on which numbers;
+- the entry and the change are one transaction.
+"""
+
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Row, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from fleet_server.rollout import DesiredState, next_state
+from fleet_server.storage.tables import decisions, deployments, desired, devices, meta, models
+
+CONTROL = "control"
+"""The actor of every decision that the server takes by itself."""
+
+
+def write(
+    connection: Connection,
+    *,
+    utc_us: int,
+    deployment: str,
+    kind: str,
+    reason: str,
+    actor: str = CONTROL,
+    evidence: dict[str, object] | None = None,
+    verdict: int | None = None,
+    model: str | None = None,
+) -> int:
+    """Enter a decision; return its id."""
+    statement = insert(decisions).values(
+        utc_us=utc_us,
+        deployment=deployment,
+        actor=actor,
+        kind=kind,
+        reason=reason,
+        evidence=msgspec.json.encode(evidence or {}).decode(),
+        verdict=verdict,
+        model=model,
+    )
+    return int(connection.execute(statement.returning(decisions.c.id)).scalar_one())
+
+
+def set_desired(
+    connection: Connection, device: str, *, deployment: str, decision: int, utc_us: int
+) -> bool:
+    """Bring a car's desired state to what its deployment runs; tell whether that changed it."""
+    row = connection.execute(
+        select(desired)
+        .join(devices, devices.c.desired == desired.c.id)
+        .where(devices.c.name == device)
+    ).one_or_none()
+    current = None if row is None else _state(row)
+    state = next_state(
+        current,
+        epoch=int(connection.execute(select(meta.c.value).filter_by(key="epoch")).scalar_one()),
+        deployment=deployment,
+        target=_latest_path(connection, deployment),
+        upload=current.upload if current else "pictures",
+    )
+    if state is None:
+        return False
+    number = connection.execute(
+        insert(desired)
+        .values(
+            device=device,
+            epoch=state.epoch,
+            revision=state.revision,
+            deployment=state.deployment,
+            target=state.target,
+            upload=state.upload,
+            decision=decision,
+            utc_us=utc_us,
+        )
+        .returning(desired.c.id)
+    ).scalar_one()
+    connection.execute(update(devices).where(devices.c.name == device).values(desired=number))
+    return True
+
+
+def _state(row: Row[Any]) -> DesiredState:
+    return DesiredState(
+        epoch=row.epoch,
+        revision=row.revision,
+        deployment=row.deployment,
+        target=row.target,
+        upload=row.upload,
+    )
+
+
+def _latest_path(connection: Connection, deployment: str) -> str | None:
+    return connection.scalar(
+        select(models.c.path)
+        .join(deployments, deployments.c.latest_model == models.c.sha256)
+        .where(deployments.c.name == deployment)
+    )

@@ -1,0 +1,68 @@
+"""What each car is to run: pure rules.
+
+Laws:
+- a car belongs to one deployment and runs its `latest`, the newest version promoted in it;
+- every change of a car's desired state has a higher revision than the one before; where nothing
+  changes, nothing is said;
+- `latest` never goes back by itself.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shared.messages import UploadLevel
+
+
+@dataclass(frozen=True, kw_only=True)
+class DesiredState:
+    """A car's desired state, as far as the server decides it."""
+
+    epoch: int
+    revision: int
+    deployment: str
+    target: str | None
+    upload: UploadLevel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """One registered model of a deployment."""
+
+    sha256: str
+    version: int
+    path: str
+
+
+def to_promote(latest: str | None, versions: Sequence[Version]) -> Version | None:
+    """Return the version that shall become `latest` instead of the digest given, or None."""
+    newest = max(versions, key=lambda each: each.version, default=None)
+    return None if newest is None or newest.sha256 == latest else newest
+
+
+def next_state(
+    current: DesiredState | None,
+    *,
+    epoch: int,
+    deployment: str,
+    target: str | None,
+    upload: UploadLevel = "pictures",
+) -> DesiredState | None:
+    """Return the state to set on a car in `deployment` whose latest model is at `target`.
+
+    None where `current` says so already. `epoch` is the database's; a database restored from an
+    older copy gets a higher one, so that its revisions count again.
+    """
+    same = current is not None and (
+        (current.epoch, current.deployment, current.target, current.upload)
+        == (epoch, deployment, target, upload)
+    )
+    if same:
+        return None
+    revision = current.revision if current is not None and current.epoch == epoch else 0
+    return DesiredState(
+        epoch=epoch,
+        revision=revision + 1,
+        deployment=deployment,
+        target=target,
+        upload=upload,
+    )
