@@ -84,7 +84,7 @@ def sync_once(home_folder: Path) -> None:
 
 
 @device.command(
-    epilog="Example: parkfleet device enrol --server http://127.0.0.1:8080 --code K7QF-22MX"
+    epilog="Example: parkfleet device enrol --server http://127.0.0.1:8080 --code F3K9-Q2TX"
 )
 @home_option
 @click.option("--server", "server_url", required=True, help="Address of the fleet server.")
@@ -151,6 +151,10 @@ def _text(found: CarStatus) -> str:
     counts, driving = found.journal, found.drive
     slots = ", ".join(f"{s.name} {s.state} {(s.sha256 or '-')[:12]}" for s in found.slots)
     target = found.desired.target if found.desired else None
+    pairs = (
+        f"{counts.pairs_logged} logged, {counts.pairs_sent} sent, {counts.queue_depth} waiting, "
+        f"{counts.pairs_rejected} rejected, {counts.pairs_dropped} dropped"
+    )
     rows = (
         ("device", f"{found.device} ({'enrolled' if found.enrolled else 'not enrolled'})"),
         ("deployment", found.deployment),
@@ -158,11 +162,7 @@ def _text(found: CarStatus) -> str:
         ("loaded", (driving.loaded if driving else None) or "no model"),
         ("slots", slots),
         ("desired", target or "nothing"),
-        (
-            "pairs",
-            f"{counts.pairs_logged} logged, {counts.pairs_sent} sent, {counts.queue_depth} waiting,"
-            f" {counts.pairs_rejected} rejected, {counts.pairs_dropped} dropped",
-        ),
+        ("pairs", pairs),
     )
     return "\n".join(f"{name:<11} {value}" for name, value in rows)
 

@@ -107,6 +107,11 @@ class Home:
         """Held by the one agent of this home."""
         return self.root / "agent.lock"
 
+    @property
+    def drive_lock(self) -> Path:
+        """Held by the one process that drives."""
+        return self.root / "drive.lock"
+
     def model(self, sha256: str) -> Path:
         """Return where the model with that digest lies."""
         return self.models / f"{sha256}.tflite"

@@ -8,10 +8,11 @@ Laws:
 - however the loop ends, the motors are cut first.
 """
 
+import fcntl
 import logging
 import os
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from device.drive.models import Models
 from device.drive.pairs import Car, Pairs
@@ -32,7 +33,7 @@ from device.parking import (
 )
 from device.settings import DeviceSettings
 from device.wheel_control import WheelControl
-from shared.errors import HardwareError, RetryLaterError
+from shared.errors import HardwareError, RetryLaterError, UsageError
 from shared.messages import Desired, Telemetry
 from shared.samples import Source
 from shared.task import WALL_DISTANCE
@@ -60,13 +61,14 @@ def run(
     `entropy` is four bytes for the boot id (None: from the operating system).
 
     Raises:
-        UsageError: the home folder or its journal cannot be used.
+        UsageError: the home folder or its journal cannot be used, or another process drives it.
         RetryLaterError: the journal cannot be written at the start.
     """
     home.create()
     clock = instruments.clock
     with ExitStack() as opened:
         opened.callback(_cut, instruments)
+        opened.enter_context(_only_one(home))
         journal = Journal.open(home.journal)
         opened.callback(journal.close)
         boot = journal.start_boot(entropy or os.urandom(4))
@@ -96,6 +98,23 @@ def _cut(instruments: Instruments) -> None:
     instruments.wheels.stop()
     instruments.signals.set_led(on=False)
     instruments.signals.set_buzzer(on=False)
+
+
+@contextmanager
+def _only_one(home: Home) -> Iterator[None]:
+    """Hold the home folder's drive lock, which the system gives back however a process dies."""
+    try:
+        descriptor = os.open(home.drive_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(f"cannot open {home.drive_lock}: {error.strerror}") from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError(f"another process drives the car of {home.root}: end it") from None
+        yield
+    finally:
+        os.close(descriptor)
 
 
 class Drive:
