@@ -1,0 +1,1 @@
+"""The console's pages, one module each: `register` makes a page reachable."""
