@@ -1,0 +1,201 @@
+"""The fleet server as a training worker sees it: jobs, pairs, release metadata, models.
+
+Laws:
+- every answer is foreign: bounded in size, decoded into closed shapes, or refused;
+- a server that is away or busy is a `RetryLaterError`, a job that is no longer ours a
+  `JobLostError`, anything else that it refuses a `RefusedError` in its own words; nothing is tried
+  again here;
+- the token is in a header and nowhere else.
+"""
+
+from typing import Annotated, Any, NoReturn, Self, TypeVar
+
+import httpx
+import msgspec
+
+from shared.errors import RefusedError, RetryLaterError, UsageError
+from shared.ids import Name
+from shared.manifest import Manifest
+from shared.samples import Count, Sample
+from shared.task import Task
+
+T = TypeVar("T")
+
+_PAGE = 256
+_JSON_LIMIT_BYTES = 1024 * 1024
+_PAGE_LIMIT_BYTES = 64 * 1024 * 1024
+_BUSY = frozenset({408, 425, 429})
+_LOST = frozenset({404, 409, 410})
+
+
+class JobLostError(RefusedError):
+    """The job was handed on, ended or withdrawn: what is done for it is done for nothing."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A claimed training job; fields that later servers add are passed over."""
+
+    id: Count
+    deployment: Name
+    task: Task
+    release_seq: Count
+    lease_s: Annotated[float, msgspec.Meta(gt=0)]
+    decision: Count | None = None
+    reason: str = ""
+
+
+class Pair(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored sample with its picture."""
+
+    sample: Sample
+    jpeg: bytes | None = None
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of a job's pairs; `next_cursor` is None on the last page."""
+
+    items: list[Pair]
+    next_cursor: str | None = None
+
+
+class _Problem(msgspec.Struct, frozen=True, kw_only=True):
+    title: str = ""
+    detail: str = ""
+
+
+class Server:
+    """The REST side of one fleet server; use as a context manager."""
+
+    def __init__(
+        self, url: str, token: str, *, transport: httpx.BaseTransport | None = None
+    ) -> None:
+        """Talk to the server at `url`; `transport` is how (None: over the network).
+
+        Raises:
+            UsageError: `url` is not an http(s) address.
+        """
+        try:
+            base = httpx.URL(url)
+        except httpx.InvalidURL:
+            base = httpx.URL("")
+        if base.scheme not in ("http", "https") or not base.host:
+            raise UsageError(f"{url!r} is no server address: give one like http://127.0.0.1:8080")
+        self._http = httpx.Client(
+            base_url=base.join("/api/v1/"),
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=httpx.Timeout(30.0, connect=5.0),
+            # Only the address given counts: a proxy variable of the shell would carry the token.
+            trust_env=False,
+            transport=transport,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def claim(self, worker: str) -> Job | None:
+        """Return a training job that is now ours, or None where there is none."""
+        status, body = self._call("POST", "training-jobs/claim", json={"worker": worker})
+        return None if status == httpx.codes.NO_CONTENT else _decoded(Job, body)
+
+    def progress(self, job: Job, *, stage: str, fraction: float, message: str) -> None:
+        """Tell how far the job is, which keeps it ours.
+
+        Raises:
+            JobLostError: it is not ours any more.
+        """
+        content = {"stage": stage, "fraction": fraction, "message": message[:200]}
+        self._call("POST", f"training-jobs/{job.id}/progress", of_job=True, json=content)
+
+    def fail(self, job: Job, reason: str) -> None:
+        """Give the job back as failed.
+
+        Raises:
+            JobLostError: it is not ours any more.
+        """
+        self._call(
+            "POST", f"training-jobs/{job.id}/fail", of_job=True, json={"reason": reason[:200]}
+        )
+
+    def pairs(self, job: Job, cursor: str | None) -> "Page":
+        """Return the job's pairs after `cursor` (None: the first ones).
+
+        Raises:
+            JobLostError: it is not ours any more.
+        """
+        wanted = {"limit": str(_PAGE)} | ({"cursor": cursor} if cursor else {})
+        path = f"training-jobs/{job.id}/pairs"
+        _, body = self._call("GET", path, limit_bytes=_PAGE_LIMIT_BYTES, of_job=True, params=wanted)
+        return _decoded(Page, body, packed=True)
+
+    def role_metadata(self, role: str) -> bytes:
+        """Return the release metadata of `role` that is in force."""
+        return self._call("GET", f"releases/{role}.json")[1]
+
+    def register(self, job: Job, manifest: Manifest, model: bytes, role_metadata: bytes) -> None:
+        """Hand in the job's model with the metadata that releases it.
+
+        Raises:
+            JobLostError: the job is not ours any more, or the metadata is not the next version.
+        """
+        files = {
+            "manifest": ("manifest.json", manifest.to_json().encode(), "application/json"),
+            "model": ("model.tflite", model, "application/octet-stream"),
+            "role_metadata": ("role.json", role_metadata, "application/json"),
+        }
+        self._call("POST", "models", of_job=True, files=files, data={"job": str(job.id)})
+
+    def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        limit_bytes: int = _JSON_LIMIT_BYTES,
+        of_job: bool = False,
+        **request: Any,
+    ) -> tuple[int, bytes]:
+        try:
+            with self._http.stream(method, path, **request) as response:
+                body = _bounded(response, limit_bytes)
+        except httpx.HTTPError as error:
+            raise RetryLaterError(f"{path}: {type(error).__name__} {error}"[:200]) from None
+        if not response.is_success:
+            _refuse(path, response.status_code, body, of_job=of_job)
+        return response.status_code, body
+
+
+def _bounded(response: httpx.Response, limit_bytes: int) -> bytes:
+    body = bytearray()
+    for piece in response.iter_bytes():
+        body += piece
+        if len(body) > limit_bytes:
+            raise RefusedError(f"the server's answer is longer than {limit_bytes} bytes")
+    return bytes(body)
+
+
+def _refuse(path: str, status: int, body: bytes, *, of_job: bool) -> NoReturn:
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        problem = _Problem()
+    text = f"{path}: {status} {problem.detail or problem.title}".strip()[:300]
+    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in _BUSY:
+        raise RetryLaterError(text)
+    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+        raise UsageError(
+            f"the server refuses the token ({text}): "
+            "make one with 'parkfleet token create --role trainer'"
+        )
+    if of_job and status in _LOST:
+        raise JobLostError(text)
+    raise RefusedError(text)
+
+
+def _decoded(shape: type[T], body: bytes, *, packed: bool = False) -> T:
+    decode = msgspec.msgpack.decode if packed else msgspec.json.decode
+    try:
+        return decode(body, type=shape)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise RefusedError(f"the server's answer is malformed: {error}"[:200]) from None

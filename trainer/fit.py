@@ -1,0 +1,225 @@
+"""Training: seeded, with early stopping, telling how it goes after every round.
+
+Laws:
+- weights come from training pictures only; the round to keep and the calibration of sigma come from
+  the validation manoeuvres; test manoeuvres are never seen here;
+- time is bounded by steps, not by the amount of data: a round is a fixed number of steps;
+- the value learns by absolute error first, so that a sigma still wide cannot excuse a poor value,
+  then both learn by the Gaussian likelihood, weighted by sigma^(2 beta) (Seitzer et al. 2022, "On
+  the pitfalls of heteroscedastic uncertainty estimation").
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from shared.clock import Clock
+from shared.errors import RefusedError
+from shared.task import Task
+from trainer import augment, network
+from trainer.dataset import Floats, Part
+from trainer.settings import TrainingSettings
+
+STEPS_PER_ROUND = 25
+_LEAST_LOG_SIGMA = -6.0
+"""Below a four-hundredth of the range no sensor of ours is believed; keeps exp(-2 x) bounded."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """How training stands after one round; `validation_mae` is in the task's unit."""
+
+    number: int
+    of: int
+    loss: float
+    validation_mae: float
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A trained network, its rounds, the one whose weights were kept, and sigma's calibration.
+
+    `sigma_factor` is what the network's own sigma was multiplied by.
+    """
+
+    network: keras.Model
+    rounds: tuple[Round, ...]
+    best_round: int
+    sigma_factor: float
+    seconds: float
+
+
+def fit(
+    train: Part,
+    validation: Part,
+    task: Task,
+    settings: TrainingSettings,
+    *,
+    clock: Clock,
+    on_round: Callable[[Round], None],
+) -> Fitted:
+    """Return a network trained on `train`; an exception raised by `on_round` ends it.
+
+    Raises:
+        RefusedError: training diverged.
+    """
+    started_us = clock.monotonic_us()
+    trained = network.build(task, settings)
+    both = network.joined(trained)
+    likelihood = _Likelihood(settings.beta)
+    both.compile(_optimizer(settings), loss=likelihood)
+    keeper = _Keeper(both, validation, task, settings, on_round=on_round)
+    warm_from = settings.warm_up * keeper.of
+    callback = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, _: likelihood.warm.assign(epoch >= warm_from),
+        on_epoch_end=keeper.judge,
+    )
+    both.fit(
+        _batches(train, settings),
+        epochs=keeper.of,
+        steps_per_epoch=STEPS_PER_ROUND,
+        callbacks=[callback],
+        shuffle=False,
+        verbose=0,
+    )
+    keeper.restore()
+    return Fitted(
+        network=trained,
+        rounds=tuple(keeper.rounds),
+        best_round=keeper.best_round,
+        sigma_factor=_calibrate(trained, validation),
+        seconds=(clock.monotonic_us() - started_us) / 1e6,
+    )
+
+
+def predict(trained: keras.Model, part: Part) -> tuple[Floats, Floats]:
+    """Return the float network's values and log sigmas (float32, n each) for `part`."""
+    batches = [
+        trained(_as_float(part.pictures[at : at + 128]), training=False)
+        for at in range(0, len(part), 128)
+    ]
+    values, log_sigmas = (
+        np.concatenate([np.asarray(batch[name])[:, 0] for batch in batches]).astype(np.float32)
+        for name in (network.VALUE, network.LOG_SIGMA)
+    )
+    return values, log_sigmas
+
+
+def _as_float(pictures: Any) -> Any:
+    return tf.cast(pictures, tf.float32) / 255.0
+
+
+def _batches(train: Part, settings: TrainingSettings) -> Any:
+    source = augment.with_mirror_images(train) if settings.mirror else train
+    height, width = train.pictures.shape[1:3]
+    vary = augment.Variation(height, width, seed=settings.seed)
+
+    def varied(batch: tuple[Any, Any], number: Any) -> tuple[Any, Any]:
+        pictures, labels = batch
+        seed = tf.stack([tf.constant(settings.seed, tf.int64), number])
+        return vary(_as_float(pictures), seed), labels
+
+    examples = tf.data.Dataset.from_tensor_slices((source.pictures, source.labels))
+    shuffled = examples.shuffle(len(source), seed=settings.seed).repeat().batch(settings.batch)
+    numbered = tf.data.Dataset.zip(shuffled, tf.data.Dataset.counter())
+    return numbered.map(varied, num_parallel_calls=1).prefetch(2)
+
+
+def _optimizer(settings: TrainingSettings) -> Any:
+    rate = keras.optimizers.schedules.CosineDecay(
+        settings.learning_rate * 0.1,
+        settings.steps,
+        alpha=0.01,
+        warmup_target=settings.learning_rate,
+        warmup_steps=settings.steps // 20,
+    )
+    return keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=1.0)
+
+
+class _Likelihood:
+    """Absolute error at first, the weighted Gaussian likelihood once `warm` is set."""
+
+    def __init__(self, beta: float) -> None:
+        self.warm = tf.Variable(initial_value=False, trainable=False)
+        self._beta = beta
+
+    def __call__(self, labels: Any, answers: Any) -> Any:
+        """Return each picture's loss; `answers` are n x 2: value, log_sigma."""
+        log_sigma = tf.maximum(answers[:, 1], _LEAST_LOG_SIGMA)
+        residual = tf.reshape(labels, [-1]) - answers[:, 0]
+        return tf.where(
+            self.warm,
+            self._weighted(residual, log_sigma),
+            tf.abs(residual) + self._weighted(tf.stop_gradient(residual), log_sigma),
+        )
+
+    def _weighted(self, residual: Any, log_sigma: Any) -> Any:
+        weight = tf.stop_gradient(tf.exp(2.0 * self._beta * log_sigma))
+        return weight * (0.5 * tf.square(residual) * tf.exp(-2.0 * log_sigma) + log_sigma)
+
+
+class _Keeper:
+    """Judges every round on the validation manoeuvres and keeps the best one's weights."""
+
+    def __init__(
+        self,
+        model: keras.Model,
+        validation: Part,
+        task: Task,
+        settings: TrainingSettings,
+        *,
+        on_round: Callable[[Round], None],
+    ) -> None:
+        self.of = max(1, round(settings.steps / STEPS_PER_ROUND))
+        self.rounds: list[Round] = []
+        self.best_round = 0
+        self._best_weights: list[Any] = []
+        self._model = model
+        self._validation = validation
+        self._span = task.span
+        self._settings = settings
+        self._on_round = on_round
+
+    def judge(self, epoch: int, logs: dict[str, float]) -> None:
+        """Look at the round that Keras calls `epoch`, counting from 0.
+
+        Raises:
+            RefusedError: training diverged.
+        """
+        values = np.asarray(self._model(_as_float(self._validation.pictures), training=False))[:, 0]
+        mae = float(np.mean(np.abs(values - self._validation.labels))) * self._span
+        if not np.isfinite(mae) or not np.isfinite(logs["loss"]):
+            raise RefusedError(
+                f"training diverged in round {epoch + 1}: lower the learning rate "
+                f"(now {self._settings.learning_rate:g})"
+            )
+        self.rounds.append(Round(epoch + 1, self.of, logs["loss"], mae))
+        if not self.best_round or mae < self.rounds[self.best_round - 1].validation_mae:
+            self.best_round = epoch + 1
+            self._best_weights = self._model.get_weights()
+        elif epoch + 1 - self.best_round >= self._settings.patience:
+            self._model.stop_training = True
+        self._on_round(self.rounds[-1])
+
+    def restore(self) -> None:
+        """Give the model the weights of its best round."""
+        self._model.set_weights(self._best_weights)
+
+
+def _calibrate(trained: keras.Model, validation: Part) -> float:
+    """Scale sigma so that the validation residuals have unit variance; return the factor.
+
+    A network is surer of pictures that it has learnt than of new ones. Residuals are clipped at
+    four sigma, so that one bad label cannot set the factor.
+    """
+    values, log_sigmas = predict(trained, validation)
+    scores = (validation.labels - values) / np.exp(log_sigmas)
+    factor = float(np.clip(np.sqrt(np.mean(np.square(np.clip(scores, -4, 4)))), 0.2, 5.0))
+    layer = trained.get_layer(network.LOG_SIGMA)
+    kernel, bias = layer.get_weights()
+    layer.set_weights([kernel, bias + np.log(factor)])
+    return factor

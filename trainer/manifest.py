@@ -1,0 +1,66 @@
+"""The manifest of a converted model: read from the file, not from what was meant to be in it.
+
+Law: a manifest is built from the bytes that will be shipped and from the evaluation of those bytes.
+"""
+
+from shared import __version__
+from shared.ids import sha256_hex
+from shared.manifest import Manifest
+from shared.picture import PREPROCESSING_ID
+from shared.task import Task
+from trainer import evaluate
+from trainer.network import LOG_SIGMA, PICTURE, VALUE
+
+
+def build(
+    model: bytes,
+    *,
+    task: Task,
+    deployment: str,
+    release_seq: int,
+    metrics: dict[str, float],
+    run_id: str,
+    dataset_sha256: str,
+    created_utc_us: int,
+    trainer: str,
+) -> Manifest:
+    """Return the manifest of `model`.
+
+    Raises:
+        RefusedError: LiteRT does not load `model`, or its tensors are not the ones expected.
+    """
+    found = evaluate.tensors(model)
+    return Manifest(
+        sha256=sha256_hex(model),
+        size_bytes=len(model),
+        task=task,
+        deployment=deployment,
+        release_seq=release_seq,
+        input=found[PICTURE],
+        value=found[VALUE],
+        log_sigma=found[LOG_SIGMA],
+        preprocessing=PREPROCESSING_ID,
+        metrics=metrics,
+        run_id=run_id,
+        dataset_sha256=dataset_sha256,
+        minimum_device=__version__,
+        created_utc_us=created_utc_us,
+        trainer=trainer,
+    )
+
+
+def metrics(converted: evaluate.Evaluation, original: evaluate.Evaluation) -> dict[str, float]:
+    """Return what a manifest says of a model's quality; errors are in the task's unit.
+
+    All numbers are from manoeuvres held out of training; `float_mae` is that of the network which
+    the file was made from, the others are the converted file's in LiteRT.
+    """
+    return {
+        "test_mae": converted.mae,
+        "test_p95": converted.p95,
+        "test_bias": converted.bias,
+        "test_pictures": float(converted.pictures),
+        "within_1_sigma": converted.within_1_sigma,
+        "within_2_sigma": converted.within_2_sigma,
+        "float_mae": original.mae,
+    }
