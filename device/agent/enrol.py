@@ -1,0 +1,173 @@
+"""Enrolment: a car makes its keys, shows the public halves with a one-time code, and is told its
+fleet.
+
+Laws:
+- private halves never leave the car: the server sees a public key and a digest;
+- nothing is written before the server agreed, so that a refused enrolment changes nothing;
+- `enrolment.json` is removed before anything it vouches for changes and written after everything
+  else: killed at any instant, a car is enrolled in the old fleet, in none, or in the new one, and
+  in none it says so and is enrolled again with a fresh code;
+- the code, which is worth a car, travels over TLS or not beyond this machine.
+"""
+
+import os
+import shutil
+from urllib.parse import urlsplit
+
+import msgspec
+import urllib3
+
+from device.agent.enrolment import Enrolment, Host, KeyHex, Port
+from device.agent.releases import check_root
+from device.home import Home
+from device.journal import Journal
+from shared.errors import RefusedError, UsageError
+from shared.ids import DeviceName, Name, is_device_name, sha256_hex
+from shared.messages import Desired
+from shared.signing import SigningKey, write_secret
+from shared.task import Task
+
+_ANSWER_LIMIT_BYTES = 1024 * 1024
+_PATH = "/api/v1/enrolments/claim"
+_TIMEOUT_S = 15.0
+
+
+class _Broker(msgspec.Struct, frozen=True):
+    host: Host
+    port: Port
+    ca_pem: str | None = None
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    """The server's answer; fields of later versions are passed over."""
+
+    device: DeviceName
+    broker: _Broker
+    server_public_key: KeyHex
+    tuf_root: str
+    task: Task
+    deployment: Name
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    """An `application/problem+json`."""
+
+    title: str = ""
+    detail: str = ""
+
+
+def enrol(
+    home: Home, *, server_url: str, code: str, device: str | None = None, force: bool = False
+) -> Enrolment:
+    """Enrol the car under the name `device` (None: the one in its settings) and return its fleet.
+
+    Raises:
+        UsageError: it is enrolled already (without `force`), the address or the code is wrong, or
+            the server does not answer or answers nonsense.
+    """
+    name = device or home.settings().name
+    if not is_device_name(name):
+        raise UsageError(f"no car may be called {name!r}: lower-case letters, digits and hyphens")
+    if home.enrolment.exists() and not force:
+        raise UsageError(f"{home.root} is enrolled already; --force enrols it anew with new keys")
+    url = _claim_url(server_url)
+    home.create()
+    raw_key, secret = os.urandom(32), os.urandom(32).hex()
+    answer = _claim(
+        url,
+        {
+            "code": code.strip(),
+            "device": name,
+            "public_key": SigningKey(raw_key).public.raw.hex(),
+            "mqtt_secret_sha256": sha256_hex(secret.encode()),
+        },
+    )
+    if answer.device != name:
+        raise UsageError(f"the server answered for {answer.device!r} instead of {name!r}")
+    _install(home, answer, raw_key, secret)
+    enrolment = Enrolment(
+        device=name,
+        deployment=answer.deployment,
+        task=answer.task,
+        server_url=server_url.rstrip("/"),
+        server_public_key=answer.server_public_key,
+        broker_host=answer.broker.host,
+        broker_port=answer.broker.port,
+        has_broker_ca=answer.broker.ca_pem is not None,
+    )
+    write_secret(home.enrolment, msgspec.json.format(msgspec.json.encode(enrolment)))
+    return enrolment
+
+
+def _claim_url(server_url: str) -> str:
+    parts = urlsplit(server_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(f"{server_url!r} is no address of a server: try http://127.0.0.1:8080")
+    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise UsageError(
+            f"{server_url} would send the code in the clear beyond this machine: use https://"
+        )
+    return server_url.rstrip("/") + _PATH
+
+
+def _claim(url: str, claim: dict[str, str]) -> _Answer:
+    try:
+        with urllib3.PoolManager(retries=False, timeout=_TIMEOUT_S) as http:
+            response = http.request("POST", url, json=claim, preload_content=False, redirect=False)
+            body = response.read(_ANSWER_LIMIT_BYTES + 1)
+            response.release_conn()
+    except urllib3.exceptions.LocationParseError:
+        raise UsageError(f"{url} is no address of a server") from None
+    except urllib3.exceptions.HTTPError:
+        raise UsageError(
+            f"no server answers at {url}: is it running, is the address right?"
+        ) from None
+    if response.status >= 300:
+        raise UsageError(f"the server refused the enrolment: {_reason(response.status, body)}")
+    if len(body) > _ANSWER_LIMIT_BYTES:
+        raise UsageError(f"{url} answered more than {_ANSWER_LIMIT_BYTES} bytes")
+    try:
+        answer = msgspec.json.decode(body, type=_Answer)
+        check_root(answer.tuf_root.encode())
+    except (msgspec.MsgspecError, RecursionError, RefusedError) as error:
+        raise UsageError(f"{url} did not answer like a fleet server: {error}"[:300]) from None
+    return answer
+
+
+def _reason(status: int, body: bytes) -> str:
+    try:
+        problem = msgspec.json.decode(body, type=_Problem)
+    except (msgspec.MsgspecError, RecursionError):
+        return f"HTTP {status}"
+    text = problem.detail or problem.title or f"HTTP {status}"
+    return "".join(each for each in text[:200] if each.isprintable())
+
+
+def _install(home: Home, answer: _Answer, raw_key: bytes, secret: str) -> None:
+    try:
+        home.enrolment.unlink(missing_ok=True)
+        # Metadata and pieces that another fleet's keys vouched for.
+        shutil.rmtree(home.tuf_root.parent, ignore_errors=True)
+        shutil.rmtree(home.incoming, ignore_errors=True)
+        _forget_wishes(home, answer)
+        home.signing_key.parent.mkdir(mode=0o700, exist_ok=True)
+        write_secret(home.signing_key, raw_key)
+        write_secret(home.mqtt_secret, secret.encode())
+        home.tuf_root.parent.mkdir(exist_ok=True)
+        write_secret(home.tuf_root, answer.tuf_root.encode())
+        if answer.broker.ca_pem is not None:
+            write_secret(home.broker_ca, answer.broker.ca_pem.encode())
+    except OSError as error:
+        raise UsageError(f"cannot write {home.root}: {error.strerror}; then enrol again") from None
+
+
+def _forget_wishes(home: Home, answer: _Answer) -> None:
+    """Put the new fleet's deployment in force, below any revision that its server will name."""
+    journal = Journal.open(home.journal)
+    try:
+        if journal.desired() is not None:
+            journal.set_desired(
+                Desired(device=answer.device, epoch=0, revision=0, deployment=answer.deployment)
+            )
+    finally:
+        journal.close()

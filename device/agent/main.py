@@ -1,0 +1,258 @@
+"""The agent's process: one thread that owns the connection, the socket to drive and the probe.
+
+Laws:
+- a message is acknowledged after its rules returned, and only then;
+- a passing fault of disk or journal costs that event, which comes again, and never the process;
+- one agent a home: two would take the broker from each other, since they share a client id;
+- asked to stop, it says so to the fleet and leaves; killed, its last will does.
+"""
+
+import fcntl
+import logging
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from device.agent.effects import (
+    Effect,
+    ProbeEnded,
+    Publish,
+    StartProbe,
+    StopProbe,
+    Subscribe,
+    ToDrive,
+    Unsubscribe,
+)
+from device.agent.enrolment import broker_address, load_enrolment, load_signing_key
+from device.agent.presence import Presences
+from device.agent.probe import ProbeProcess
+from device.agent.session import Agent
+from device.agent.status import NO_BOOT
+from device.home import Home
+from device.journal import Journal
+from device.live import Live, LiveSocket, Nudge
+from shared.clock import Clock, SystemClock
+from shared.errors import RetryLaterError, UsageError
+from shared.mqtt import Connected, Connection, Disconnected, Received
+
+logger = logging.getLogger(__name__)
+
+_WAIT_S = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyncResult:
+    """What `sync_once` did; `pairs_waiting` are left, `is_complete` tells whether that is none."""
+
+    pairs_sent: int
+    pairs_rejected: int
+    pairs_waiting: int
+    is_complete: bool
+
+
+class Shell:
+    """The agent's rules with their IO around them."""
+
+    def __init__(self, home: Home, clock: Clock) -> None:
+        """Open everything in `home`; `close` releases it.
+
+        Raises:
+            UsageError: the car is not enrolled, or a file of its home cannot be used.
+            RetryLaterError: the journal is busy or the disk full.
+        """
+        enrolment = load_enrolment(home)
+        address = broker_address(home, enrolment)
+        key = load_signing_key(home)
+        home.create()
+        self._home = home
+        self._clock = clock
+        self.journal = Journal.open(home.journal)
+        drive = self.journal.drive_state()
+        self._presences = Presences(
+            home.connections, device=enrolment.device, boot=drive.boot if drive else NO_BOOT
+        )
+        self._live = LiveSocket(home.agent_socket, home.drive_socket)
+        self._probe: tuple[str, ProbeProcess] | None = None
+        self._connection = Connection(address, will=self._presences.will)
+        self.agent = Agent(
+            home=home,
+            journal=self.journal,
+            enrolment=enrolment,
+            key=key,
+            presences=self._presences,
+            owner_level=home.settings().upload,
+            clock=clock,
+            # Jitter that differs from car to car and from start to start.
+            rng=random.Random(os.urandom(16)),  # noqa: S311 - spreads load, guards nothing
+        )
+        self.refusal = ""
+
+    def start(self) -> None:
+        """Begin to connect, and take up what was left to do."""
+        self._connection.start()
+        self._do(self.agent.start())
+
+    def step(self, wait_s: float = _WAIT_S) -> None:
+        """Wait for the next event, at most `wait_s`, and do what is due."""
+        event = self._connection.next_event(wait_s)
+        if event is not None:
+            self._take(event)
+        self._hear_drive()
+        self._look_at_probe()
+        self.agent.dropped = self._connection.dropped
+        try:
+            self._do(self.agent.tick())
+        except RetryLaterError as error:
+            logger.warning("retry_later reason=%s", error)
+
+    def close(self) -> None:
+        """Say good-bye and release everything."""
+        self._stop_probe()
+        self._connection.stop(last_words=self._presences.say(online=False))
+        self._live.close()
+        self.journal.close()
+
+    def _take(self, event: Connected | Disconnected | Received) -> None:
+        if isinstance(event, Disconnected):
+            self.refusal = event.reason
+        try:
+            effects = self.agent.handle(event)
+        except RetryLaterError as error:
+            logger.warning("retry_later reason=%s", error)
+            return
+        if isinstance(event, Received):
+            self._connection.acknowledge(event)
+        self._do(effects)
+
+    def _hear_drive(self) -> None:
+        while (message := self._live.receive()) is not None:
+            if isinstance(message, Live):
+                self._do(self.agent.live(message.telemetry, logged=message.logged))
+
+    def _look_at_probe(self) -> None:
+        if self._probe is None:
+            return
+        target, process = self._probe
+        verdict = process.poll()
+        if verdict is None:
+            return
+        ended = ProbeEnded(target=target, reason=verdict.reason, evidence=verdict.evidence)
+        try:
+            effects = self.agent.handle(ended)
+        except RetryLaterError as error:
+            # The verdict stays, and is handed over again at the next look.
+            logger.warning("retry_later reason=%s", error)
+            return
+        self._probe = None
+        self._do(effects)
+
+    def _do(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Publish():
+                    self._publish(effect)
+                case Subscribe(topic_filter=topic_filter):
+                    self._connection.subscribe(topic_filter)
+                case Unsubscribe(topic_filter=topic_filter):
+                    self._connection.unsubscribe(topic_filter)
+                case ToDrive(what=what):
+                    self._live.send(Nudge(what=what))
+                case StartProbe(target=target, sha256=sha256):
+                    self._stop_probe()
+                    self._probe = (target, ProbeProcess(self._home, sha256, self._clock))
+                case StopProbe():
+                    self._stop_probe()
+
+    def _publish(self, effect: Publish) -> None:
+        try:
+            self._connection.publish(
+                effect.topic, effect.payload, qos=effect.qos, retained=effect.retained
+            )
+        except RetryLaterError as error:
+            # Rows wait in the journal, states are reported anew: nothing is lost with it.
+            logger.debug("not_published topic=%s reason=%s", effect.topic, error)
+
+    def _stop_probe(self) -> None:
+        if self._probe is not None:
+            self._probe[1].stop()
+            self._probe = None
+
+
+def run(home: Home, *, stop: Callable[[], bool], clock: Clock | None = None) -> None:
+    """Run the agent of `home` until `stop()` tells so.
+
+    Raises:
+        UsageError: the car is not enrolled, or another agent runs for this home.
+        RetryLaterError: the journal is busy or the disk full at the start.
+    """
+    with _only_agent(home), _opened(home, clock or SystemClock()) as shell:
+        while not stop():
+            shell.step()
+
+
+def sync_once(
+    home: Home, *, timeout_s: float, stop: Callable[[], bool], clock: Clock | None = None
+) -> SyncResult:
+    """Connect, send everything that may leave, wait for the receipts, and end.
+
+    Raises:
+        UsageError: as for `run`.
+        RetryLaterError: the broker refused or was not reached within `timeout_s`.
+    """
+    clock = clock or SystemClock()
+    with _only_agent(home), _opened(home, clock) as shell:
+        before = shell.journal.counts()
+        deadline_us = clock.monotonic_us() + round(timeout_s * 1_000_000)
+        was_connected = False
+        while clock.monotonic_us() < deadline_us and not stop():
+            shell.step()
+            was_connected = was_connected or shell.agent.is_connected
+            if shell.agent.is_settled:
+                break
+        after = shell.journal.counts()
+        if not was_connected and not stop():
+            raise RetryLaterError(
+                f"no connection to the broker within {timeout_s:g} s: {shell.refusal or 'silence'}"
+            )
+        return SyncResult(
+            pairs_sent=after.pairs_sent - before.pairs_sent,
+            pairs_rejected=after.pairs_rejected - before.pairs_rejected,
+            pairs_waiting=after.queue_depth,
+            is_complete=shell.agent.is_settled,
+        )
+
+
+@contextmanager
+def _opened(home: Home, clock: Clock) -> Iterator[Shell]:
+    shell = Shell(home, clock)
+    try:
+        shell.start()
+        yield shell
+    finally:
+        shell.close()
+
+
+@contextmanager
+def _only_agent(home: Home) -> Iterator[None]:
+    if not home.root.is_dir():
+        raise UsageError(f"there is no home folder {home.root}: enrol the car first")
+    try:
+        descriptor = os.open(home.agent_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise UsageError(f"cannot use {home.agent_lock}: {error.strerror}") from None
+    try:
+        _lock(descriptor, home)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, home: Home) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"an agent runs for {home.root} already, and sends by itself; stop it first"
+        ) from None

@@ -1,0 +1,321 @@
+"""The agent's rules as one object: an event goes in, effects come out; no socket, no thread.
+
+Laws:
+- what a message changes is in the journal before `handle` returns, so that whoever calls it may
+  acknowledge the message then;
+- a message that is not signed for exactly this car and topic by the server's key changes nothing;
+- a wish older than the one in force is ignored; one that is in force is acted upon at every look,
+  so that nothing depends on having seen it arrive;
+- the journal is read a page at a time, whatever waits in it.
+"""
+
+import logging
+import random
+
+from device.agent.commands import CommandJudge, Refusal
+from device.agent.effects import Effect, ProbeEnded, Publish, Subscribe, ToDrive
+from device.agent.enrolment import Enrolment
+from device.agent.presence import Presences
+from device.agent.status import NO_BOOT, is_news, make_status
+from device.agent.updating import Updating
+from device.agent.uploading import Uploading
+from device.home import Home
+from device.journal import Journal
+from shared import codec
+from shared.clock import Clock
+from shared.errors import RefusedError, RetryLaterError
+from shared.messages import (
+    Chunk,
+    Command,
+    CommandResult,
+    Desired,
+    ReleaseMetadata,
+    Status,
+    Telemetry,
+    UploadLevel,
+)
+from shared.mqtt import Connected, Disconnected, Event, Received
+from shared.signing import SigningKey, open_envelope
+from shared.topics import (
+    COMMAND,
+    DESIRED,
+    RECEIPT,
+    RELEASE_METADATA,
+    RELEASE_TARGET,
+    RESULT,
+    STATUS,
+    TELEMETRY,
+    match,
+)
+
+logger = logging.getLogger(__name__)
+
+_LOOK_US = 500_000
+_STATUS_US = 5_000_000
+_TELEMETRY_US = 200_000
+
+
+class Agent:
+    """One car's agent."""
+
+    def __init__(
+        self,
+        *,
+        home: Home,
+        journal: Journal,
+        enrolment: Enrolment,
+        key: SigningKey,
+        presences: Presences,
+        owner_level: UploadLevel,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        """Take up where the journal stands; `owner_level` is the owner's consent."""
+        self._home = home
+        self._journal = journal
+        self._enrolment = enrolment
+        self._device = enrolment.device
+        self._server_key = enrolment.server_key
+        self._presences = presences
+        self._clock = clock
+        self.is_connected = False
+        self._judge = CommandJudge()
+        self._last_status: Status | None = None
+        self._look_at_us = self._status_at_us = self._telemetry_at_us = 0
+        self._desired = journal.desired()
+        self.refused = 0
+        self.dropped = 0
+        self.uploading = Uploading(
+            journal=journal,
+            device=self._device,
+            key=key,
+            server_key=self._server_key,
+            owner_level=owner_level,
+            clock=clock,
+            rng=rng,
+        )
+        self.uploading.allow(self._desired.upload if self._desired else "pictures")
+        self.updating = Updating(
+            home=home,
+            journal=journal,
+            task=enrolment.task,
+            device=self._device,
+            clock=clock,
+            rng=rng,
+            boot=lambda: presences.boot,
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that may leave the car has left it, for good."""
+        return self.is_connected and (self.uploading.level == "none" or self.uploading.is_settled)
+
+    def start(self) -> list[Effect]:
+        """Return what is left to do from before."""
+        return self.updating.start()
+
+    def handle(self, event: Event | ProbeEnded) -> list[Effect]:
+        """Return what to do about an event.
+
+        Raises:
+            RetryLaterError: the journal or the disk did not take what had to be kept; the message
+                must not be acknowledged.
+        """
+        match event:
+            case Connected():
+                return self._connected()
+            case Disconnected(reason=reason):
+                return self._disconnected(reason)
+            case ProbeEnded():
+                return self.updating.probe_ended(event)
+            case Received():
+                return self._received(event)
+
+    def live(self, telemetry: Telemetry, *, logged: bool) -> list[Effect]:
+        """Return what to do about live values of drive; `logged` says that new pairs wait."""
+        if logged:
+            self.uploading.hurry()
+        now_us = self._clock.monotonic_us()
+        if (
+            not self.is_connected
+            or self.uploading.level == "none"
+            or now_us < self._telemetry_at_us
+        ):
+            return []
+        self._telemetry_at_us = now_us + _TELEMETRY_US
+        payload = codec.encode(telemetry)
+        return [Publish(topic=TELEMETRY.topic(id=self._device), payload=payload, qos=0)]
+
+    def tick(self) -> list[Effect]:
+        """Return what is due; to be called often.
+
+        Raises:
+            RetryLaterError: the journal or the disk does not answer now.
+        """
+        effects = self.uploading.tick()
+        now_us = self._clock.monotonic_us()
+        if now_us >= self._look_at_us:
+            self._look_at_us = now_us + _LOOK_US
+            effects += self._look(now_us)
+        return effects
+
+    def _connected(self) -> list[Effect]:
+        self.is_connected = True
+        self._judge = CommandJudge()
+        self._last_status = None
+        self._look_at_us = 0
+        self.uploading.connected()
+        logger.info("connected number=%d boot=%s", self._presences.connection, self._presences.boot)
+        filters = (
+            RECEIPT.filter(id=self._device),
+            DESIRED.filter(id=self._device),
+            COMMAND.filter(id=self._device),
+            RELEASE_METADATA.filter(),
+        )
+        subscribe = [Subscribe(topic_filter=each) for each in filters]
+        return [*subscribe, self._presence(), *self.updating.connected()]
+
+    def _disconnected(self, reason: str) -> list[Effect]:
+        if self.is_connected:
+            logger.info("disconnected reason=%s", reason)
+        self.is_connected = False
+        self.uploading.disconnected()
+        self.updating.disconnected()
+        return []
+
+    def _presence(self) -> Publish:
+        said = self._presences.say(online=True)
+        return Publish(topic=said.topic, payload=said.payload, qos=said.qos, retained=said.retained)
+
+    def _look(self, now_us: int) -> list[Effect]:
+        """Look at what others changed in the journal, and report."""
+        drive = self._journal.drive_state()
+        boot = drive.boot if drive else NO_BOOT
+        effects: list[Effect] = []
+        if boot != self._presences.boot:
+            self._presences.boot = boot
+            effects += [self._presence()] if self.is_connected else []
+        if self._desired is not None:
+            effects += self.updating.wish(self._desired.target)
+        effects += self.updating.tick()
+        try:
+            effects += self._status(now_us)
+        except RetryLaterError as error:
+            # What the update asked for above must not be lost with a report.
+            logger.info("status_waits reason=%s", error)
+        return effects
+
+    def _status(self, now_us: int) -> list[Effect]:
+        if not self.is_connected:
+            return []
+        status = make_status(
+            self._journal,
+            device=self._device,
+            deployment=self._enrolment.deployment,
+            upload=self.uploading.level,
+            clock=self._clock,
+            folder=self._home.root,
+            faults=self._faults(),
+        )
+        if now_us < self._status_at_us and not is_news(self._last_status, status):
+            return []
+        self._status_at_us = now_us + _STATUS_US
+        self._last_status = status
+        topic = STATUS.topic(id=self._device)
+        return [Publish(topic=topic, payload=codec.encode(status), retained=True)]
+
+    def _faults(self) -> tuple[str, ...]:
+        state = self.updating.state
+        faults = (
+            f"update waits: {self.updating.trouble}" if self.updating.trouble else "",
+            f"model refused: {state.reason}" if state.state == "refused" else "",
+            f"messages refused: {self.refused}" if self.refused else "",
+            f"messages dropped: {self.dropped}" if self.dropped else "",
+        )
+        return tuple(filter(None, faults))
+
+    def _received(self, message: Received) -> list[Effect]:
+        try:
+            return self._route(message)
+        except RefusedError as error:
+            self.refused += 1
+            logger.warning("message_refused topic=%s reason=%s", message.topic[:120], error)
+            return []
+
+    def _route(self, message: Received) -> list[Effect]:
+        found = match(message.topic)
+        row, parts = found or (None, {})
+        if parts.get("id", self._device) != self._device:
+            raise RefusedError("addressed to another car")
+        if row is RECEIPT:
+            return self.uploading.receipt(message.payload, message.topic)
+        if row is DESIRED:
+            return self._wish(message)
+        if row is COMMAND:
+            return self._command(message, parts["actor"])
+        if row is RELEASE_METADATA:
+            return self.updating.metadata(
+                codec.decode(ReleaseMetadata, message.payload, limit_bytes=row.limit_bytes)
+            )
+        if row is RELEASE_TARGET and parts["n"].isdecimal() and len(parts["n"]) < 8:
+            piece = codec.decode(Chunk, message.payload, limit_bytes=row.limit_bytes)
+            return self.updating.piece(parts["sha256"], int(parts["n"]), piece.data)
+        raise RefusedError("not a topic of this car")
+
+    def _wish(self, message: Received) -> list[Effect]:
+        wish = open_envelope(
+            DESIRED,
+            message.payload,
+            topic=message.topic,
+            message_type=Desired,
+            key=self._server_key,
+        )
+        if wish.device != self._device:
+            raise RefusedError(f"a wish for {wish.device}")
+        known = self._desired
+        if known is not None and (wish.epoch, wish.revision) < (known.epoch, known.revision):
+            logger.info("wish_ignored epoch=%d revision=%d", wish.epoch, wish.revision)
+            return []
+        if wish != known:
+            self._journal.set_desired(wish)
+            self._desired = wish
+            logger.info(
+                "wish epoch=%d revision=%d target=%s upload=%s",
+                *(wish.epoch, wish.revision, wish.target, wish.upload),
+            )
+        self.uploading.allow(wish.upload)
+        self._look_at_us = 0
+        return self.updating.wish(wish.target)
+
+    def _command(self, message: Received, actor: str) -> list[Effect]:
+        command = open_envelope(
+            COMMAND,
+            message.payload,
+            topic=message.topic,
+            message_type=Command,
+            key=self._server_key,
+        )
+        if (command.device, command.actor) != (self._device, actor):
+            raise RefusedError(f"a command of {command.actor} for {command.device}")
+        action = self._judge.judge(
+            command,
+            boot=self._presences.boot,
+            connection=self._presences.connection,
+            retained=message.retained,
+        )
+        refusal = action.reason if isinstance(action, Refusal) else ""
+        logger.info("command verb=%s actor=%s refusal=%r", command.verb, actor, refusal)
+        result = CommandResult(
+            device=self._device,
+            actor=actor,
+            number=command.number,
+            outcome="refused" if refusal else "done",
+            reason=refusal,
+        )
+        topic = RESULT.topic(id=self._device, actor=actor)
+        effects: list[Effect] = [Publish(topic=topic, payload=codec.encode(result))]
+        if action == "stop":
+            return [ToDrive(what="stop"), *effects]
+        if action == "sync":
+            self.uploading.hurry()
+        return effects

@@ -1,0 +1,90 @@
+"""What a car reports of itself, put together from the journal and the machine.
+
+Laws:
+- `loaded` is what drive says it has in memory, never what a slot or a wish names;
+- a report says what is wrong: dropped messages, an update that waits, a refused model.
+"""
+
+import platform
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from device.journal import Journal
+from shared import __version__
+from shared.clock import Clock
+from shared.errors import RetryLaterError
+from shared.messages import Slot, Status, UploadLevel
+
+NO_BOOT = "00000000-00000000"
+"""The boot of a car whose drive never ran."""
+
+_THERMOMETER = Path("/sys/class/thermal/thermal_zone0/temp")
+
+
+def make_status(
+    journal: Journal,
+    *,
+    device: str,
+    deployment: str,
+    upload: UploadLevel,
+    clock: Clock,
+    folder: Path,
+    faults: tuple[str, ...],
+) -> Status:
+    """Return the car's status; `deployment` holds until the server has named one.
+
+    Raises:
+        RetryLaterError: the journal cannot be read now.
+    """
+    drive, desired, counts = journal.drive_state(), journal.desired(), journal.counts()
+    return Status(
+        device=device,
+        boot=drive.boot if drive else NO_BOOT,
+        utc_us=clock.utc_us(),
+        clock_synced=clock.is_synced(),
+        loaded=drive.loaded if drive else None,
+        loaded_release_seq=drive.release_seq if drive else 0,
+        slots=tuple(
+            Slot(name=row.name, model=row.sha256, release_seq=row.release_seq, state=row.state)
+            for row in journal.slots()
+        ),
+        deployment=desired.deployment if desired else deployment,
+        desired_epoch=desired.epoch if desired else 0,
+        desired_revision=desired.revision if desired else 0,
+        upload=upload,
+        queue_depth=counts.queue_depth,
+        pairs_logged=counts.pairs_logged,
+        pairs_dropped=counts.pairs_dropped,
+        disk_free_bytes=_disk_free_bytes(folder),
+        temperature_c=_temperature_c(),
+        versions={"parkfleet": __version__, "python": platform.python_version()},
+        faults=tuple(fault[:200] for fault in faults[:16]),
+    )
+
+
+def is_news(last: Status | None, now: Status) -> bool:
+    """Tell whether `now` differs in more than what changes all the time."""
+    if last is None:
+        return True
+    calm = {"utc_us": 0, "disk_free_bytes": 0, "temperature_c": None}
+    moving = {"queue_depth": 0, "pairs_logged": 0}
+    return msgspec.structs.replace(last, **calm, **moving) != msgspec.structs.replace(
+        now, **calm, **moving
+    )
+
+
+def _disk_free_bytes(folder: Path) -> int:
+    try:
+        return shutil.disk_usage(folder).free
+    except OSError as error:
+        raise RetryLaterError(f"cannot look at {folder}: {error.strerror}") from None
+
+
+def _temperature_c() -> float | None:
+    """Return the processor's temperature where the machine shows one (sysfs, millidegrees)."""
+    try:
+        return int(_THERMOMETER.read_text(encoding="ascii")) / 1000
+    except (OSError, ValueError):
+        return None

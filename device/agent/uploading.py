@@ -1,0 +1,129 @@
+"""Carries out `device.sync` on the journal: reads waiting rows, seals them, marks what is stored.
+
+Laws:
+- rows are marked in the journal before the receipt that says so is acknowledged;
+- a page is read only when something may be sent, and never more than a page;
+- a receipt counts only with the server's signature for this car's topic.
+"""
+
+import logging
+import random
+
+from device.agent.effects import Effect, Publish
+from device.journal import Journal
+from device.sync import Mark, Page, Send, SyncSession, allowed
+from shared.clock import Clock
+from shared.errors import RefusedError
+from shared.messages import Batch, Receipt, UploadLevel
+from shared.signing import SigningKey, VerifyKey, open_envelope, seal
+from shared.topics import BATCH, RECEIPT
+
+logger = logging.getLogger(__name__)
+
+
+class Uploading:
+    """What one car sends of its journal."""
+
+    def __init__(
+        self,
+        *,
+        journal: Journal,
+        device: str,
+        key: SigningKey,
+        server_key: VerifyKey,
+        owner_level: UploadLevel,
+        clock: Clock,
+        rng: random.Random,
+    ) -> None:
+        """Send what `journal` holds, never beyond `owner_level`, signed by `key`."""
+        self._journal = journal
+        self._device = device
+        self._server_key = server_key
+        self._owner_level = owner_level
+        self._clock = clock
+        self._topic = BATCH.topic(id=device)
+        topic = self._topic
+
+        def sealed(batch: Batch) -> bytes:
+            return seal(batch, topic=topic, key=key)
+
+        self._session = SyncSession(device=device, seal=sealed, rng=rng)
+
+    @property
+    def level(self) -> UploadLevel:
+        """What may leave the car now."""
+        return self._session.level
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether everything that may leave has left, and its receipts are here."""
+        return self._session.is_settled
+
+    def allow(self, desired: UploadLevel) -> None:
+        """Let leave what both the owner and the server's wish allow."""
+        self._session.allow(allowed(self._owner_level, desired))
+
+    def hurry(self) -> None:
+        """Look into the journal at the next opportunity."""
+        self._session.hurry()
+
+    def connected(self) -> None:
+        """Begin to send."""
+        self._session.connect(self._clock.monotonic_us())
+
+    def disconnected(self) -> None:
+        """Take back what is on its way."""
+        self._session.disconnect()
+
+    def tick(self) -> list[Effect]:
+        """Return what to send now.
+
+        Raises:
+            RetryLaterError: the journal does not answer now.
+        """
+        now_us = self._clock.monotonic_us()
+        if not self._session.wants_rows(now_us):
+            return []
+        rows, pictures = self._session.page_limits
+        page = Page(
+            samples=self._journal.unsent_samples(rows),
+            manoeuvres=self._journal.unsent_manoeuvres(rows),
+            pictures=self._journal.unsent_pictures(pictures) if pictures else (),
+        )
+        effects: list[Effect] = []
+        for action in self._session.fill(page, now_us):
+            if isinstance(action, Send):
+                effects.append(Publish(topic=self._topic, payload=action.payload))
+            else:
+                self._mark(action)
+        return effects
+
+    def receipt(self, payload: bytes, topic: str) -> list[Effect]:
+        """Take a receipt, and send what follows.
+
+        Raises:
+            RefusedError: it is not the server's word to this car.
+            RetryLaterError: the journal could not keep it.
+        """
+        receipt = open_envelope(
+            RECEIPT, payload, topic=topic, message_type=Receipt, key=self._server_key
+        )
+        if receipt.device != self._device:
+            raise RefusedError(f"a receipt for {receipt.device}")
+        for mark in self._session.receive(receipt):
+            self._mark(mark)
+        return self.tick()
+
+    def _mark(self, mark: Mark) -> None:
+        if mark.outcome == "rejected":
+            logger.warning(
+                "rows_put_aside samples=%s pictures=%s manoeuvres=%s reason=%r",
+                *(mark.samples, mark.pictures, mark.manoeuvres, mark.reason),
+            )
+        self._journal.mark(
+            samples=mark.samples,
+            manoeuvres=mark.manoeuvres,
+            pictures=mark.pictures,
+            outcome=mark.outcome,
+            reason=mark.reason,
+        )
