@@ -33,6 +33,9 @@ SETTINGS = {
     "fleet_server.settings:ServerSettings": (
         "The server: `server.toml` in its state folder (environment: `PARKFLEET_SERVER_...`)"
     ),
+    "trainer.settings:TrainingSettings": (
+        "Training: the file named by `--settings` (environment: `PARKFLEET_TRAINER_...`)"
+    ),
 }
 """Every record that a person's file becomes, and where that file is."""
 
