@@ -213,10 +213,10 @@ class Fleet:
         )
 
     def journal_counts(self, car: Car) -> dict[str, Any]:
-        """Return what the car's own `device status` says of its journal."""
+        """Return the journal's counts and the digest `loaded`, as `device status` tells them."""
         status = self._run("device", "status", "--home", str(car.home), "--json")
-        counts: dict[str, Any] = msgspec.json.decode(status)
-        return counts
+        told: dict[str, Any] = msgspec.json.decode(status)
+        return {**told["journal"], "loaded": (told["drive"] or {}).get("loaded")}
 
     def _init_releases(self) -> None:
         self._run(
