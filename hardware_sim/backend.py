@@ -8,6 +8,7 @@ Laws:
 The configuration file is the TOML form of `SimConfiguration`.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -26,8 +27,11 @@ from hardware_sim.vl53l0x import I2cBus, Vl53l0x
 from hardware_sim.world import World
 from shared import settings
 from shared.clock import Clock, SystemClock
+from shared.errors import HardwareError
 from shared.ids import Name
 from shared.task import WALL_DISTANCE
+
+_log = logging.getLogger(__name__)
 
 _PREFIX = "PARKFLEET_SIM"
 _Side = Annotated[int, msgspec.Meta(ge=16, le=1280)]
@@ -64,8 +68,11 @@ class SimulatedCar:
     instruments: Instruments
 
     def close(self) -> None:
-        """Stop the wheels and release everything."""
-        self.instruments.close()
+        """Stop the wheels and release everything, also what a fault keeps from answering."""
+        try:
+            self.instruments.close()
+        except HardwareError as error:
+            _log.warning("instrument_not_closed error=%s", error)
         self.pins.close()
 
 

@@ -14,6 +14,7 @@ in the world.
 from typing import Any, Final
 
 from gpiozero.pins.mock import MockFactory, MockPWMPin
+from gpiozero.pins.pi import PiPin
 
 from device.drivers.gpio import Pins
 from hardware_sim.world import World
@@ -25,7 +26,7 @@ class _WorldPin(MockPWMPin):  # type: ignore[misc] # gpiozero ships no types
     """A pin that tells its factory about every level that it takes as an output."""
 
     def _change_state(self, value: float) -> bool:
-        if self._state == value:
+        if self.state == value:
             return False
         self._state = value
         self.factory.driven(self.info.name, float(value) if self._function == "output" else 0.0)
@@ -39,7 +40,7 @@ class _WorldPin(MockPWMPin):  # type: ignore[misc] # gpiozero ships no types
 
     def _call_when_changed(self) -> None:
         # MockPin's own would pass real time; everything here happens in the world's.
-        super(MockPWMPin.__base__, self)._call_when_changed(self.factory.ticks(), self._state)
+        PiPin._call_when_changed(self, self.factory.ticks(), self.state)  # noqa: SLF001 - our base's
 
     @property
     def factory(self) -> Any:

@@ -146,6 +146,7 @@ class World:
     def place(self, placement: Placement) -> None:
         """Lift the car and put it somewhere else, standing still."""
         self._placement = placement
+        self._history[-1] = placement
         self._speed = [0.0, 0.0]
         self._touching = False
 
