@@ -1,4 +1,4 @@
-"""What a connection promises before there is one. With a real broker: tests/fleet_server/broker."""
+"""What a connection promises before there is one. On the wire: `test_mqtt_wire`."""
 
 import pytest
 
