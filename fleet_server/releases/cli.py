@@ -13,7 +13,7 @@ from shared.task import WALL_DISTANCE
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(epilog="Example: parkfleet releases init --help")
 def releases() -> None:
     """Keep the signed release repository."""
 
