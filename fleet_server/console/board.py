@@ -166,8 +166,10 @@ def _online(fleet: Fleet) -> Figure:
     if fleet.devices:
         note = "all of them" if not away else f"away: {', '.join(away[:3])}"
         note += f" and {len(away) - 3} more" if len(away) > 3 else ""
-    online = fleet.totals.devices - len(away)
-    value = f"{words.count(online)} of {words.count(fleet.totals.devices)}"
+    online = len(fleet.devices) - len(away)
+    value = (
+        f"{words.count(online)} of {words.count(len(fleet.devices))}" if fleet.devices else "none"
+    )
     return Figure(label="Cars online", value=value, note=note)
 
 

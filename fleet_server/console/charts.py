@@ -13,6 +13,7 @@ from fleet_server.console.board import Board, Line, Mark
 
 _SYMBOLS = ("circle", "triangle", "rect", "diamond")
 _INK, _SOFT, _RULE = "var(--ink)", "var(--soft)", "var(--rule)"
+_SECOND_ROW = 22  # px: trainings stand above versions, so that the two never overlap
 _FONT = {"fontFamily": "inherit", "fontSize": 12, "color": _SOFT}
 
 
@@ -21,7 +22,7 @@ def error_chart(board: Board) -> dict[str, Any]:
     return {
         "animation": False,
         "textStyle": _FONT,
-        "grid": {"left": 52, "right": 16, "top": 64, "bottom": 48},
+        "grid": {"left": 52, "right": 16, "top": 78, "bottom": 48},
         "legend": {
             "type": "scroll",
             "left": 0,
@@ -47,7 +48,7 @@ def error_chart(board: Board) -> dict[str, Any]:
             "axisLine": {"show": True, "lineStyle": {"color": _RULE}},
         },
         "yAxis": {**_axis(f"mean error ({board.unit})"), "min": 0, "nameGap": 36},
-        "series": [_marks(board.marks), *(_series(line, board.unit) for line in board.lines)],
+        "series": [_marks(board.marks), *(_series(line) for line in board.lines)],
     }
 
 
@@ -63,7 +64,7 @@ def _axis(name: str) -> dict[str, Any]:
     }
 
 
-def _series(line: Line, unit: str) -> dict[str, Any]:
+def _series(line: Line) -> dict[str, Any]:
     colour = f"var(--car-{line.colour})"
     return {
         "type": "line",
@@ -76,8 +77,8 @@ def _series(line: Line, unit: str) -> dict[str, Any]:
         "emphasis": {"disabled": True},
         "data": [
             {
-                "name": f"manoeuvre {point.number}, {point.version}, {point.error:.1f} {unit}",
-                "value": [point.number, round(point.error, 2)],
+                "name": f"manoeuvre {point.number} with {point.version}",
+                "value": [point.number, round(point.error, 1)],
             }
             for point in line.points
         ],
@@ -100,11 +101,15 @@ def _marks(marks: Sequence[Mark]) -> dict[str, Any]:
 
 
 def _mark(mark: Mark) -> dict[str, Any]:
-    label = {**_FONT, "formatter": mark.text, "color": _INK if mark.is_version else _SOFT}
+    label = {
+        **_FONT,
+        "formatter": mark.text,
+        "color": _INK if mark.is_version else _SOFT,
+        "opacity": 1,
+    }
+    label |= {"position": "end", "distance": 4 if mark.is_version else _SECOND_ROW}
     if mark.is_version:
-        label |= {"position": "end", "fontWeight": 600}
-    else:
-        label |= {"position": "insideEndTop", "fontSize": 11}
+        label["fontWeight"] = 600
     return {
         "xAxis": mark.number,
         "label": label,

@@ -31,12 +31,12 @@ _NO_CARS = (
     "No car is enrolled yet. Ask for an enrolment code (POST /api/v1/enrolments, see the REST API "
     "below), then give it to the car:"
 )
-_ENROL = "parkfleet device enrol --help"
+_ENROL = "parkfleet device enrol --server http://127.0.0.1:8080 --name car-1 --code CODE"
 _NO_POINTS = (
     "No car has parked by camera yet. Cars log labelled pictures while they park by their sensor; "
     "once enough are here, the server has the first model trained by a worker:"
 )
-_TRAIN = "parkfleet trainer work --help"
+_TRAIN = "parkfleet trainer work --server http://127.0.0.1:8080 --token-file trainer.token"
 _NO_LOG = "Nothing has been decided yet. Each training and each new version will be noted here."
 
 
