@@ -38,7 +38,7 @@ def home_option(function: Callable[..., Any]) -> Callable[..., Any]:
     )(function)
 
 
-@click.group()
+@click.group(epilog="Example: parkfleet device status --home var/device")
 def device() -> None:
     """The car: enrol, drive, sync, look at its state."""
 
@@ -63,24 +63,51 @@ def drive(home_folder: Path, backend: str | None) -> None:
             instruments.close()
 
 
+def broker_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--broker`, where the broker is reached if not where the server said at enrolment."""
+    return click.option(
+        "--broker",
+        metavar="HOST:PORT",
+        help="Where the broker is, if not where the server said at enrolment.",
+    )(function)
+
+
 @device.command(epilog="Example: parkfleet device agent --home var/device")
 @home_option
-def agent(home_folder: Path) -> None:
+@broker_option
+def agent(home_folder: Path, broker: str | None) -> None:
     """Sync the journal, fetch updates and report, whenever there is a network."""
+    from device.agent.enrolment import BrokerPlace
     from device.agent.main import run
 
+    place = BrokerPlace.parse(broker) if broker else None
     with until_signal() as stop:
-        run(Home(home_folder), stop)
+        run(Home(home_folder), stop=stop, place=place)
 
 
 @device.command("sync-once", epilog="Example: parkfleet device sync-once --home var/device")
 @home_option
-def sync_once(home_folder: Path) -> None:
-    """Send what waits in the journal, then end."""
+@broker_option
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    help="Seconds after which what is left stays in the journal.",
+)
+@json_option
+def sync_once(home_folder: Path, *, broker: str | None, timeout_s: float, as_json: bool) -> int:
+    """Send what waits in the journal, then end; exit code 1 where something still waits."""
+    from device.agent.enrolment import BrokerPlace
     from device.agent.main import sync_once as run_once
 
+    place = BrokerPlace.parse(broker) if broker else None
     with until_signal() as stop:
-        run_once(Home(home_folder), stop)
+        result = run_once(Home(home_folder), timeout_s=timeout_s, stop=stop, place=place)
+    sent, waiting = result.pairs_sent, result.pairs_waiting
+    emit(result, as_json=as_json, text=f"{sent} pairs sent, {waiting} waiting")
+    return 0 if result.is_complete else 1
 
 
 @device.command(
