@@ -5,6 +5,7 @@ Laws:
 - it holds no secret: keys are files of their own.
 """
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -66,8 +67,28 @@ def load_signing_key(home: Home) -> SigningKey:
     return SigningKey.load(home.signing_key)
 
 
-def broker_address(home: Home, enrolment: Enrolment) -> Address:
-    """Return where and as whom to connect.
+@dataclass(frozen=True)
+class BrokerPlace:
+    """Where a broker is reached."""
+
+    host: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> "BrokerPlace":
+        """Return the place in "host:port".
+
+        Raises:
+            UsageError: the text is not of that form.
+        """
+        host, _, port = text.rpartition(":")
+        if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+            raise UsageError(f"{text!r} is no HOST:PORT, such as 127.0.0.1:1883")
+        return cls(host, int(port))
+
+
+def broker_address(home: Home, enrolment: Enrolment, place: BrokerPlace | None = None) -> Address:
+    """Return where and as whom to connect; `place` overrules where the server said.
 
     Raises:
         UsageError: the car's secret is missing or malformed.
@@ -77,8 +98,8 @@ def broker_address(home: Home, enrolment: Enrolment) -> Address:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {home.mqtt_secret}: {error}; enrol again") from None
     return Address(
-        host=enrolment.broker_host,
-        port=enrolment.broker_port,
+        host=place.host if place else enrolment.broker_host,
+        port=place.port if place else enrolment.broker_port,
         user=enrolment.device,
         password=secret,
         ca_file=str(home.broker_ca) if enrolment.has_broker_ca else None,

@@ -25,7 +25,7 @@ from device.agent.effects import (
     ToDrive,
     Unsubscribe,
 )
-from device.agent.enrolment import broker_address, load_enrolment, load_signing_key
+from device.agent.enrolment import BrokerPlace, broker_address, load_enrolment, load_signing_key
 from device.agent.presence import Presences
 from device.agent.probe import ProbeProcess
 from device.agent.session import Agent
@@ -55,15 +55,15 @@ class SyncResult:
 class Shell:
     """The agent's rules with their IO around them."""
 
-    def __init__(self, home: Home, clock: Clock) -> None:
-        """Open everything in `home`; `close` releases it.
+    def __init__(self, home: Home, clock: Clock, place: BrokerPlace | None = None) -> None:
+        """Open everything in `home`; `close` releases it. `place` overrules the enrolment's.
 
         Raises:
             UsageError: the car is not enrolled, or a file of its home cannot be used.
             RetryLaterError: the journal is busy or the disk full.
         """
         enrolment = load_enrolment(home)
-        address = broker_address(home, enrolment)
+        address = broker_address(home, enrolment, place)
         key = load_signing_key(home)
         home.create()
         self._home = home
@@ -180,20 +180,31 @@ class Shell:
             self._probe = None
 
 
-def run(home: Home, *, stop: Callable[[], bool], clock: Clock | None = None) -> None:
-    """Run the agent of `home` until `stop()` tells so.
+def run(
+    home: Home,
+    *,
+    stop: Callable[[], bool],
+    clock: Clock | None = None,
+    place: BrokerPlace | None = None,
+) -> None:
+    """Run the agent of `home` until `stop()` tells so; `place` overrules where the broker is.
 
     Raises:
         UsageError: the car is not enrolled, or another agent runs for this home.
         RetryLaterError: the journal is busy or the disk full at the start.
     """
-    with _only_agent(home), _opened(home, clock or SystemClock()) as shell:
+    with _only_agent(home), _opened(home, clock or SystemClock(), place) as shell:
         while not stop():
             shell.step()
 
 
 def sync_once(
-    home: Home, *, timeout_s: float, stop: Callable[[], bool], clock: Clock | None = None
+    home: Home,
+    *,
+    timeout_s: float,
+    stop: Callable[[], bool],
+    clock: Clock | None = None,
+    place: BrokerPlace | None = None,
 ) -> SyncResult:
     """Connect, send everything that may leave, wait for the receipts, and end.
 
@@ -202,7 +213,7 @@ def sync_once(
         RetryLaterError: the broker refused or was not reached within `timeout_s`.
     """
     clock = clock or SystemClock()
-    with _only_agent(home), _opened(home, clock) as shell:
+    with _only_agent(home), _opened(home, clock, place) as shell:
         before = shell.journal.counts()
         deadline_us = clock.monotonic_us() + round(timeout_s * 1_000_000)
         was_connected = False
@@ -225,8 +236,8 @@ def sync_once(
 
 
 @contextmanager
-def _opened(home: Home, clock: Clock) -> Iterator[Shell]:
-    shell = Shell(home, clock)
+def _opened(home: Home, clock: Clock, place: BrokerPlace | None) -> Iterator[Shell]:
+    shell = Shell(home, clock, place)
     try:
         shell.start()
         yield shell

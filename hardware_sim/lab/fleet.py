@@ -186,6 +186,7 @@ class Fleet:
         car = Car(name, folder, cable)
         if car.script.exists():
             car.run = int(tomllib.loads(car.script.read_text())["run"])
+        car.tell(Floor(scene="beige", manoeuvres=0))
         if not (car.home / "enrolment.json").exists():
             code = self.server.post("enrolments", {"device": name, "deployment": deployment})
             self._run(
@@ -197,9 +198,9 @@ class Fleet:
 
     def start_agent(self, car: Car) -> None:
         """Start the car's syncing process, which reaches the broker through the car's cable."""
-        broker = ["--broker-host", _HOST, "--broker-port", str(car.cable.port)]
+        place = f"{_HOST}:{car.cable.port}"
         self.processes.start(
-            f"{car.name}-agent", ["device", "agent", "--home", str(car.home), *broker]
+            f"{car.name}-agent", ["device", "agent", "--home", str(car.home), "--broker", place]
         )
 
     def start_drive(self, car: Car, *, speed: float, seed: int) -> None:
