@@ -20,6 +20,10 @@ from shared.errors import RefusedError
 _OPEN = ("queued", "running")
 
 
+class JobError(RefusedError):
+    """The job is not in a state for this: it was handed on, ended, or is another's."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """A job as handed to a worker; the cuts are the last row ids that it may learn from."""
@@ -27,6 +31,7 @@ class Claim:
     id: int
     deployment: str
     reason: str
+    decision: int
     attempt: int
     release_seq: int
     cut_sample: int
@@ -45,10 +50,10 @@ def open_job(
     """Queue a job; return its id.
 
     Raises:
-        RefusedError: the deployment has an open job.
+        JobError: the deployment has an open job.
     """
     if has_open(connection, deployment):
-        raise RefusedError(f"{deployment} has an open training job already")
+        raise JobError(f"{deployment} has an open training job already")
     statement = insert(training_jobs).values(
         deployment=deployment,
         reason=reason,
@@ -90,6 +95,7 @@ def claim(connection: Connection, *, worker: str, utc_us: int, lease_us: int) ->
         id=job.id,
         deployment=job.deployment,
         reason=job.reason,
+        decision=job.decision,
         attempt=job.attempt + 1,
         release_seq=_next_release(connection, job.deployment),
         cut_sample=connection.scalar(select(func.max(samples.c.id))) or 0,
@@ -127,7 +133,7 @@ def progress(
     """Note how far a running job is, and renew its lease.
 
     Raises:
-        RefusedError: the job is not running, or `attempt` is given and is not the current claim.
+        JobError: the job is not running, or `attempt` is given and is not the current claim.
     """
     held(connection, job, attempt=attempt)
     _change(
@@ -147,7 +153,7 @@ def fail(
     """End a running job without a model.
 
     Raises:
-        RefusedError: the job is not running, or `attempt` is given and is not the current claim.
+        JobError: the job is not running, or `attempt` is given and is not the current claim.
     """
     held(connection, job, attempt=attempt)
     _change(connection, job, state="failed", message=reason, changed_utc_us=utc_us)
@@ -172,14 +178,26 @@ def held(connection: Connection, job: int, *, attempt: int | None) -> Row[Any]:
     """Return the row of a running job.
 
     Raises:
-        RefusedError: it is not running, or `attempt` is given and is not the current claim.
+        JobError: it is not running, or `attempt` is given and is not the current claim.
     """
     row = connection.execute(select(training_jobs).filter_by(id=job)).one_or_none()
     if row is None:
-        raise RefusedError(f"there is no training job {job}")
+        raise JobError(f"there is no training job {job}")
     if row.state != "running" or attempt not in (None, row.attempt):
-        raise RefusedError(f"training job {job} is {row.state}, attempt {row.attempt}")
+        raise JobError(f"training job {job} is {row.state}, attempt {row.attempt}")
     return row
+
+
+def of_release(connection: Connection, job: int, model: str) -> Row[Any]:
+    """Return the row of a job whose `model` may be registered: running, or done with that model.
+
+    Raises:
+        JobError: it is neither.
+    """
+    row = connection.execute(
+        select(training_jobs).filter_by(id=job, state="done", model=model)
+    ).one_or_none()
+    return held(connection, job, attempt=None) if row is None else row
 
 
 def _next_release(connection: Connection, deployment: str) -> int:

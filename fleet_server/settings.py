@@ -3,6 +3,7 @@
 `PARKFLEET_SERVER_PORT=8081` overrules `port`, and so on.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -61,11 +62,13 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     enrolment_code_s: Annotated[float, msgspec.Meta(gt=0.0, le=900.0)] = 900.0
 
 
-def load(state: Path) -> ServerSettings:
-    """Return the settings of the server whose state folder is `state`.
+def load(state: Path, given: Mapping[str, object]) -> ServerSettings:
+    """Return the settings of the server whose state folder is `state`, overruled by `given`.
 
     Raises:
-        UsageError: the file or a variable is wrong.
+        UsageError: the file, a variable or a given value is wrong.
     """
     path = state / "server.toml"
-    return settings.load(ServerSettings, path if path.exists() else None, prefix=PREFIX)
+    found = settings.load(ServerSettings, path if path.exists() else None, prefix=PREFIX)
+    table = {**msgspec.structs.asdict(found), **given}
+    return settings.convert(table, ServerSettings, source="options")

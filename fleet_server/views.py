@@ -14,10 +14,10 @@ V = TypeVar("V")
 
 @dataclass(frozen=True, kw_only=True)
 class Page(Generic[V]):
-    """A stretch of a list; `next_cursor` is None at its end."""
+    """A stretch of a list; `next_cursor` asks for what follows and is None at the end."""
 
     items: tuple[V, ...]
-    next_cursor: int | None
+    next_cursor: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, FromClause, Row, Select, and_, func, or_, sel
 from sqlalchemy.sql import ColumnElement
 
 from fleet_server.drift.measured_error import ManoeuvreError
-from fleet_server.storage.tables import manoeuvres, pictures, same_sample, samples, tallies
+from fleet_server.storage.tables import manoeuvres, of_a_pair, pictures, samples, tallies
 
 RECENT = 200
 """Manoeuvres that the measured-error rule looks back over."""
@@ -68,12 +68,10 @@ def trainable_pairs(connection: Connection, *, deployment: str, since: int, limi
     """Return how many labelled pairs with pictures have a row id from `since` on, up to `limit`."""
     found = (
         select(samples.c.id)
-        .join(pictures, same_sample(samples, pictures))
+        .join(pictures, of_a_pair())
         .where(
             samples.c.deployment == deployment,
             samples.c.id >= since,
-            samples.c.label.is_not(None),
-            pictures.c.sha256 == samples.c.picture_sha256,
         )
         .limit(limit)
     )

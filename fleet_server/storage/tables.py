@@ -358,6 +358,15 @@ desired = Table(
 """Every desired state that was ever set; `devices.desired` names the one in force."""
 
 
+def of_a_pair() -> ColumnElement[bool]:
+    """Return the condition that a sample has a label and that a picture is the one it names."""
+    return and_(
+        same_sample(samples, pictures),
+        samples.c.label.is_not(None),
+        pictures.c.sha256 == samples.c.picture_sha256,
+    )
+
+
 def same_sample(left: Table, right: Table) -> ColumnElement[bool]:
     """Return the condition that two rows belong to the same sample."""
     return and_(*(left.c[name] == right.c[name] for name in ("device", "boot", "sequence")))

@@ -1,0 +1,41 @@
+"""What the routes work on, and how a request reaches it."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from fleet_server.queries import Queries
+from fleet_server.releases.online import OnlineRepository
+from fleet_server.settings import ServerSettings
+from fleet_server.storage.database import Database
+from shared.clock import Clock
+from shared.signing import SigningKey
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """One server's parts. `outcomes` counts batches by outcome since the start."""
+
+    state: Path
+    settings: ServerSettings
+    database: Database
+    repository: OnlineRepository
+    key: SigningKey
+    clock: Clock
+    outcomes: Counter[str]
+
+    @property
+    def queries(self) -> Queries:
+        """The read side."""
+        return Queries(self.database)
+
+
+def _context(request: Request) -> Context:
+    return cast("Context", request.app.state.context)
+
+
+Served = Annotated[Context, Depends(_context)]
+"""A route's parameter of this type is the server's context."""

@@ -1,0 +1,147 @@
+"""Cars, deployments and enrolment, for operators."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Path
+
+from fleet_server import logbook, membership
+from fleet_server.api.access import Operator, Reader
+from fleet_server.api.bodies import (
+    DevicePattern,
+    Move,
+    NamePattern,
+    NewDeployment,
+    NewEnrolment,
+)
+from fleet_server.api.context import Context, Served
+from fleet_server.api.paging import Cursor, Limit, page
+from fleet_server.api.problems import documented
+from fleet_server.views import DeploymentView, DeviceView, Page
+from shared.errors import RefusedError
+from shared.ids import sha256_hex
+from shared.task import WALL_DISTANCE, Task
+
+router = APIRouter(prefix="/api/v1", tags=["fleet"], responses=documented(401, 403, 422, 503))
+
+TASKS: dict[str, Task] = {WALL_DISTANCE.name: WALL_DISTANCE}
+
+DeviceId = Annotated[str, Path(pattern=DevicePattern, max_length=48, examples=["car-1"])]
+DeploymentName = Annotated[str, Path(pattern=NamePattern, max_length=64, examples=["garage"])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrolmentCode:
+    """A one-time code for `device`; shown this once."""
+
+    device: str
+    deployment: str
+    code: str
+    expires_utc_us: int
+
+
+@router.get("/devices")
+def list_devices(
+    context: Served,
+    _who: Reader,
+    cursor: Cursor = 0,
+    limit: Limit = 100,
+    deployment: str | None = None,
+) -> Page[DeviceView]:
+    """List the cars."""
+    found = context.queries.devices(deployment=deployment, after=cursor, limit=limit)
+    return page(found, limit)
+
+
+@router.get("/devices/{device}", responses=documented(404))
+def get_device(device: DeviceId, context: Served, _who: Reader) -> DeviceView:
+    """Return one car."""
+    found = context.queries.device(device)
+    if found is None:
+        raise HTTPException(404, f"no car is called {device}")
+    return found
+
+
+@router.post("/devices/{device}/deployment", responses=documented(404))
+def move_device(device: DeviceId, body: Move, context: Served, who: Operator) -> DeviceView:
+    """Put a car into another deployment; it follows that one's latest model from then on."""
+    get_device(device, context, who)
+    with context.database.write() as connection:
+        if not membership.move(connection, device, body.deployment):
+            raise RefusedError(f"there is no deployment {body.deployment}")
+        now = context.clock.utc_us()
+        decision = logbook.write(
+            connection,
+            utc_us=now,
+            deployment=body.deployment,
+            kind="move",
+            reason=body.reason,
+            actor=who.name,
+            evidence={"device": device},
+        )
+        logbook.set_desired(
+            connection, device, deployment=body.deployment, decision=decision, utc_us=now
+        )
+    return get_device(device, context, who)
+
+
+@router.get("/deployments")
+def list_deployments(
+    context: Served, _who: Reader, cursor: Cursor = 0, limit: Limit = 100
+) -> Page[DeploymentView]:
+    """List the deployments."""
+    return page(context.queries.deployments(after=cursor, limit=limit), limit)
+
+
+@router.get("/deployments/{name}", responses=documented(404))
+def get_deployment(name: DeploymentName, context: Served, _who: Reader) -> DeploymentView:
+    """Return one deployment."""
+    return _deployment(context, name)
+
+
+@router.post("/deployments", status_code=201, responses=documented(409))
+def create_deployment(body: NewDeployment, context: Served, who: Operator) -> DeploymentView:
+    """Add a deployment."""
+    task = TASKS.get(body.task)
+    if task is None:
+        raise RefusedError(f"unknown task {body.task}; there are: {', '.join(TASKS)}")
+    if context.queries.deployments(name=body.name):
+        raise HTTPException(409, f"there is a deployment {body.name} already")
+    with context.database.write() as connection:
+        membership.create_deployment(
+            connection,
+            name=body.name,
+            task=task,
+            actor=who.name,
+            utc_us=context.clock.utc_us(),
+        )
+    return _deployment(context, body.name)
+
+
+@router.post("/enrolments", status_code=201)
+def create_enrolment(body: NewEnrolment, context: Served, _who: Operator) -> EnrolmentCode:
+    """Make a one-time code with which a car enrols within a quarter of an hour."""
+    root_sha256 = sha256_hex(context.repository.root())
+    with context.database.write() as connection:
+        code, expires_utc_us = membership.create_code(
+            connection,
+            device=body.device,
+            deployment=body.deployment,
+            server_key_id=context.key.public.key_id,
+            root_sha256=root_sha256,
+            utc_us=context.clock.utc_us(),
+            valid_us=round(context.settings.enrolment_code_s * 1e6),
+        )
+    return EnrolmentCode(
+        device=body.device,
+        deployment=body.deployment,
+        code=code,
+        expires_utc_us=expires_utc_us,
+    )
+
+
+def _deployment(context: Context, name: str) -> DeploymentView:
+    found = context.queries.deployments(name=name)
+    if not found:
+        raise HTTPException(404, f"no deployment is called {name}")
+    return found[0]

@@ -1,0 +1,30 @@
+"""How lists are asked for, page by page."""
+
+from collections.abc import Sequence
+from typing import Annotated, Protocol, TypeVar
+
+from fastapi import Query
+
+from fleet_server.views import Page
+
+MAX_LIMIT = 1000
+
+
+class _Numbered(Protocol):
+    @property
+    def id(self) -> int: ...
+
+
+V = TypeVar("V", bound=_Numbered)
+
+Cursor = Annotated[
+    int,
+    Query(ge=0, le=2**63 - 1, description="`next_cursor` of the page before.", examples=[0]),
+]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="Most items on the page.")]
+
+
+def page(items: Sequence[V], limit: int) -> Page[V]:
+    """Return `items`, of which `limit` were asked for, as a page."""
+    following = str(items[-1].id) if len(items) == limit else None
+    return Page(items=tuple(items), next_cursor=following)

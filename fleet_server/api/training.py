@@ -1,0 +1,157 @@
+"""Training jobs: the queue for workers, and its state for everybody."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Path, Response
+from sqlalchemy import select
+
+from fleet_server import jobs, logbook, pairs
+from fleet_server.api.access import Operator, ReaderOrTrainer, Trainer
+from fleet_server.api.bodies import JobClaim, JobFailure, JobProgress, NewJob
+from fleet_server.api.context import Context, Served
+from fleet_server.api.paging import Cursor, Limit, page
+from fleet_server.api.problems import documented
+from fleet_server.storage.tables import deployments
+from fleet_server.views import JobView, Page
+from shared.errors import RefusedError
+
+router = APIRouter(prefix="/api/v1", tags=["training"], responses=documented(401, 403, 422, 503))
+
+JobId = Annotated[int, Path(ge=1, le=2**53 - 1, examples=[1])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedJob:
+    """A job as its worker gets it; it is lost after `lease_s` of silence."""
+
+    id: int
+    deployment: str
+    task: dict[str, Any]
+    reason: str
+    decision: int
+    attempt: int
+    release_seq: int
+    cut_sample: int
+    cut_picture: int
+    lease_s: float
+
+
+@router.get("/training-jobs")
+def list_jobs(
+    context: Served,
+    _who: ReaderOrTrainer,
+    cursor: Cursor = 0,
+    limit: Limit = 100,
+    deployment: str | None = None,
+) -> Page[JobView]:
+    """List the training jobs."""
+    found = context.queries.training_jobs(deployment=deployment, after=cursor, limit=limit)
+    return page(found, limit)
+
+
+@router.post("/training-jobs", status_code=201, responses=documented(409))
+def create_job(body: NewJob, context: Served, who: Operator) -> JobView:
+    """Ask for a training, for a reason that goes into the log book."""
+    now = context.clock.utc_us()
+    with context.database.write() as connection:
+        if connection.scalar(select(deployments.c.id).filter_by(name=body.deployment)) is None:
+            raise RefusedError(f"there is no deployment {body.deployment}")
+        decision = logbook.write(
+            connection,
+            utc_us=now,
+            deployment=body.deployment,
+            kind="train-by-hand",
+            reason=body.reason,
+            actor=who.name,
+        )
+        number = jobs.open_job(
+            connection,
+            deployment=body.deployment,
+            reason=body.reason,
+            decision=decision,
+            verdict=None,
+            utc_us=now,
+        )
+    return _job(context, number)
+
+
+@router.post(
+    "/training-jobs/claim",
+    response_model=ClaimedJob,
+    responses={204: {"description": "There is nothing to do."}},
+)
+def claim_job(body: JobClaim, context: Served, _who: Trainer) -> ClaimedJob | Response:
+    """Take the oldest job that waits or whose worker fell silent."""
+    lease_s = context.settings.lease_s
+    with context.database.write() as connection:
+        claim = jobs.claim(
+            connection,
+            worker=body.worker,
+            utc_us=context.clock.utc_us(),
+            lease_us=round(lease_s * 1e6),
+        )
+        if claim is None:
+            return Response(status_code=204)
+        task = connection.scalar(select(deployments.c.task).filter_by(name=claim.deployment))
+    return ClaimedJob(
+        id=claim.id,
+        deployment=claim.deployment,
+        task=msgspec.json.decode(task or b"{}"),
+        reason=claim.reason,
+        decision=claim.decision,
+        attempt=claim.attempt,
+        release_seq=claim.release_seq,
+        cut_sample=claim.cut_sample,
+        cut_picture=claim.cut_picture,
+        lease_s=lease_s,
+    )
+
+
+@router.post("/training-jobs/{job}/progress", responses=documented(409))
+def report_progress(job: JobId, body: JobProgress, context: Served, _who: Trainer) -> JobView:
+    """Tell how far a job is, which renews its lease."""
+    with context.database.write() as connection:
+        jobs.progress(
+            connection,
+            job,
+            stage=body.stage,
+            fraction=body.fraction,
+            message=body.message,
+            attempt=body.attempt,
+            utc_us=context.clock.utc_us(),
+            lease_us=round(context.settings.lease_s * 1e6),
+        )
+    return _job(context, job)
+
+
+@router.post("/training-jobs/{job}/fail", responses=documented(409))
+def report_failure(job: JobId, body: JobFailure, context: Served, _who: Trainer) -> JobView:
+    """End a job without a model; the policy decides whether it is tried again."""
+    with context.database.write() as connection:
+        jobs.fail(
+            connection,
+            job,
+            reason=body.reason,
+            attempt=body.attempt,
+            utc_us=context.clock.utc_us(),
+        )
+    return _job(context, job)
+
+
+@router.get(
+    "/training-jobs/{job}/pairs",
+    response_class=Response,
+    responses={200: {"content": {"application/x-msgpack": {}}}, **documented(404, 409)},
+)
+def get_pairs(job: JobId, context: Served, _who: Trainer, cursor: Cursor = 0) -> Response:
+    """Return the next pairs that a running job learns from, with their pictures, as msgpack."""
+    with context.database.read() as connection:
+        row = jobs.held(connection, job, attempt=None)
+        body = pairs.page(connection, row, after=cursor)
+    return Response(body, media_type="application/x-msgpack")
+
+
+def _job(context: Context, number: int) -> JobView:
+    return context.queries.training_jobs(after=number - 1, limit=1)[0]

@@ -1,0 +1,78 @@
+"""The verbs `server` and `token`: thin shells over `service` and `membership`."""
+
+from pathlib import Path
+
+import click
+
+from fleet_server import membership, service, settings
+from fleet_server.storage.database import Database
+from shared.cli import emit, json_option
+from shared.clock import SystemClock
+from shared.errors import RetryLaterError, UsageError
+from shared.ids import is_name
+
+_STATE = click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("var/server"),
+    show_default=True,
+    help="The server's state folder.",
+)
+
+
+@click.command(epilog="Example: parkfleet server --state var/server --port 8080 --broker-port 1883")
+@_STATE
+@click.option(
+    "--role",
+    type=click.Choice(["all", "api", "ingest", "control"]),
+    default="all",
+    show_default=True,
+    help="Which parts run in this process.",
+)
+@click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=int, help="Port for REST and the web pages.  [default: 8080]")
+@click.option("--broker-host", help="Where the broker is.  [default: 127.0.0.1]")
+@click.option("--broker-port", type=int, help="The broker's port.  [default: 1883]")
+def server(
+    *,
+    state: Path,
+    role: service.Role,
+    host: str | None,
+    port: int | None,
+    broker_host: str | None,
+    broker_port: int | None,
+) -> None:
+    """Run the fleet server: REST, web pages, MQTT and the control loop.
+
+    Options overrule the environment (PARKFLEET_SERVER_...), which overrules server.toml in the
+    state folder.
+    """
+    given = {"host": host, "port": port, "broker_host": broker_host, "broker_port": broker_port}
+    chosen = settings.load(state, {name: each for name, each in given.items() if each is not None})
+    with service.opened(state, chosen, SystemClock(), role) as parts:
+        if not service.serve(parts):
+            raise RetryLaterError("a part of the server died; its log says of what")
+
+
+@click.group()
+def token() -> None:
+    """Create access tokens for the REST API."""
+
+
+@token.command(epilog="Example: parkfleet token create --role operator --name demo")
+@_STATE
+@click.option("--role", type=click.Choice(membership.ROLES), required=True)
+@click.option("--name", required=True, help="Whom the token is for; the log book shows it.")
+@json_option
+def create(state: Path, role: membership.Role, name: str, as_json: bool) -> None:
+    """Create a token and print it, this once: only its SHA-256 is kept."""
+    if not is_name(name):
+        raise UsageError(f"--name {name!r}: use letters, digits, dots, hyphens and underscores")
+    clock = SystemClock()
+    database = Database.open(state / "server.sqlite", clock)
+    try:
+        with database.write() as connection:
+            made = membership.create_token(connection, name=name, role=role, utc_us=clock.utc_us())
+    finally:
+        database.close()
+    emit({"name": name, "role": role, "token": made}, as_json=as_json, text=made)

@@ -1,0 +1,223 @@
+"""Who belongs to the fleet: deployments, enrolment of cars, access tokens.
+
+Laws:
+- an enrolment code names one car, is worth one use, and that for a quarter of an hour; only its
+  SHA-256 is stored, and a second use is logged as an alarm;
+- a code carries the digests of the server's key and of the release root, so that a car can tell
+  whether it reached the server that the operator meant;
+- a car is known to the broker and to the database together or not at all;
+- a token is 256 random bits, of which only the SHA-256 is stored.
+"""
+
+import logging
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection, func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from fleet_server import logbook
+from fleet_server.broker import users
+from fleet_server.storage.tables import deployments, devices, enrolments, tokens
+from shared.errors import RefusedError
+from shared.ids import is_device_name, is_name, is_sha256, sha256_hex
+from shared.signing import VerifyKey
+from shared.task import Task
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["viewer", "operator", "admin", "trainer"]
+
+ROLES: tuple[Role, ...] = ("viewer", "operator", "admin", "trainer")
+
+_DIGITS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Enrolled:
+    """A car that was just enrolled."""
+
+    device: str
+    deployment: str
+    task: Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bearer:
+    """Whom a token stands for."""
+
+    name: str
+    role: Role
+
+
+def create_token(connection: Connection, *, name: str, role: Role, utc_us: int) -> str:
+    """Return a new token, which is shown this once.
+
+    Raises:
+        RefusedError: `name` is no name.
+    """
+    if not is_name(name):
+        raise RefusedError(f"{name!r} is no name: letters, digits, dots, hyphens")
+    token = f"pf_{secrets.token_urlsafe(32)}"
+    connection.execute(
+        insert(tokens).values(
+            name=name, role=role, sha256=sha256_hex(token.encode()), created_utc_us=utc_us
+        )
+    )
+    return token
+
+
+def bearer(connection: Connection, token: str) -> Bearer | None:
+    """Return whom `token` stands for, or None."""
+    digest = sha256_hex(token.encode("utf-8", "replace"))
+    row = connection.execute(select(tokens).filter_by(sha256=digest)).one_or_none()
+    return None if row is None else Bearer(name=row.name, role=row.role)
+
+
+def create_deployment(
+    connection: Connection, *, name: str, task: Task, actor: str, utc_us: int
+) -> None:
+    """Add a deployment.
+
+    Raises:
+        RefusedError: `name` is no name, or is taken.
+    """
+    if not is_name(name):
+        raise RefusedError(f"{name!r} is no name for a deployment")
+    added = connection.scalar(
+        insert(deployments)
+        .values(name=name, task=msgspec.json.encode(task).decode(), created_utc_us=utc_us)
+        .on_conflict_do_nothing()
+        .returning(deployments.c.id)
+    )
+    if added is None:
+        raise RefusedError(f"there is a deployment {name} already")
+    logbook.write(
+        connection,
+        utc_us=utc_us,
+        deployment=name,
+        kind="create-deployment",
+        reason=f"deployment {name} for {task.name}",
+        actor=actor,
+    )
+
+
+def move(connection: Connection, device: str, deployment: str) -> bool:
+    """Put an enrolled car into `deployment`; tell whether there is such a deployment."""
+    known = connection.scalar(select(deployments.c.id).filter_by(name=deployment)) is not None
+    if known:
+        connection.execute(
+            update(devices).where(devices.c.name == device).values(deployment=deployment)
+        )
+    return known
+
+
+def create_code(
+    connection: Connection,
+    *,
+    device: str,
+    deployment: str,
+    server_key_id: str,
+    root_sha256: str,
+    utc_us: int,
+    valid_us: int,
+) -> tuple[str, int]:
+    """Return an enrolment code for `device` and when it expires (UTC microseconds).
+
+    Raises:
+        RefusedError: `device` is no name of a car, or there is no such deployment.
+    """
+    if not is_device_name(device):
+        raise RefusedError(f"{device!r} names no car: 2 to 48 of a-z, 0-9 and inner hyphens")
+    _task(connection, deployment)
+    code = ".".join((secrets.token_urlsafe(16), server_key_id, root_sha256[:_DIGITS]))
+    connection.execute(
+        insert(enrolments).values(
+            code_sha256=sha256_hex(code.encode()),
+            device=device,
+            deployment=deployment,
+            created_utc_us=utc_us,
+            expires_utc_us=utc_us + valid_us,
+        )
+    )
+    return code, utc_us + valid_us
+
+
+def claim_code(
+    connection: Connection,
+    state: Path,
+    *,
+    code: str,
+    device: str,
+    public_key: bytes,
+    mqtt_secret_sha256: str,
+    utc_us: int,
+) -> Enrolled:
+    """Enrol `device` by `code`, with its own keys, in the open transaction.
+
+    Raises:
+        RefusedError: the code is unknown, used, expired or another car's, or a key is malformed.
+    """
+    digest = sha256_hex(code.encode("utf-8", "replace"))
+    row = connection.execute(select(enrolments).filter_by(code_sha256=digest)).one_or_none()
+    if row is None or row.device != device:
+        raise RefusedError("this code is not valid for this car: ask for a new one")
+    if row.used_utc_us is not None:
+        logger.error("enrolment_code_used_twice device=%s enrolment=%d", device, row.id)
+        raise RefusedError("this code was used already: if not by you, revoke that car")
+    if row.expires_utc_us < utc_us:
+        raise RefusedError("this code has expired: ask for a new one")
+    if not is_sha256(mqtt_secret_sha256):
+        raise RefusedError("mqtt_secret_sha256 must be 64 lower-case hexadecimal digits")
+    key = VerifyKey(public_key)
+    _enter(connection, device=device, deployment=row.deployment, key=key, utc_us=utc_us)
+    connection.execute(
+        update(enrolments).where(enrolments.c.id == row.id).values(used_utc_us=utc_us)
+    )
+    # Inside the transaction: a kill before its commit leaves a broker user without a car, whom the
+    # next use of the code replaces, and never a car that the broker turns away.
+    users.add_user(state, device, role="device", secret_sha256=mqtt_secret_sha256)
+    logger.info("enrolled device=%s deployment=%s", device, row.deployment)
+    return Enrolled(
+        device=device, deployment=row.deployment, task=_task(connection, row.deployment)
+    )
+
+
+def _enter(
+    connection: Connection, *, device: str, deployment: str, key: VerifyKey, utc_us: int
+) -> None:
+    """Write the car down. What was reported under its former keys counts no more."""
+    fresh = {
+        "public_key": key.raw,
+        "deployment": deployment,
+        "enrolled_utc_us": utc_us,
+        "online": False,
+        "boot": None,
+        "connection": 0,
+    }
+    connection.execute(
+        insert(devices)
+        .values(name=device, **fresh)
+        .on_conflict_do_update(index_elements=["name"], set_=fresh)
+    )
+    decision = logbook.write(
+        connection,
+        utc_us=utc_us,
+        deployment=deployment,
+        kind="enrol",
+        reason=f"{device} was enrolled with a one-time code",
+        actor=device,
+        evidence={"device": device, "fingerprint": key.fingerprint},
+    )
+    logbook.set_desired(connection, device, deployment=deployment, decision=decision, utc_us=utc_us)
+
+
+def _task(connection: Connection, deployment: str) -> Task:
+    text = connection.scalar(select(deployments.c.task).filter_by(name=deployment))
+    if text is None:
+        names = connection.scalar(select(func.group_concat(deployments.c.name, ", "))) or "none"
+        raise RefusedError(f"there is no deployment {deployment!r}; there are: {names[:100]}")
+    return msgspec.json.decode(text, type=Task)

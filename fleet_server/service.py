@@ -1,0 +1,208 @@
+"""One fleet server process: its parts, put together, started and stopped.
+
+Laws:
+- every part that can fail for a person's mistake does so before anything is served;
+- bridge and control loop run in threads of their own beside the web server; a part that dies takes
+  the process down with it, so that a supervisor sees it and nothing works by halves;
+- SIGTERM and SIGINT end everything within seconds; whatever was committed stays.
+"""
+
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Literal
+
+import uvicorn
+from fastapi import FastAPI
+
+from fleet_server import console, registration
+from fleet_server.api.app import create_app
+from fleet_server.api.context import Context
+from fleet_server.bridge import Bridge
+from fleet_server.broker import users
+from fleet_server.control import Control
+from fleet_server.ingest import Ingest
+from fleet_server.releases.online import OnlineRepository
+from fleet_server.settings import ServerSettings
+from fleet_server.storage.database import Database
+from shared.clock import Clock
+from shared.errors import UsageError
+from shared.mqtt import Address, Connection
+from shared.signing import SigningKey
+
+logger = logging.getLogger(__name__)
+
+Role = Literal["all", "api", "ingest", "control"]
+
+_JOIN_S = 10.0
+_GRACE_S = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """The parts of one process."""
+
+    context: Context
+    ingest: Ingest
+    address: Address
+    role: Role
+
+
+@contextmanager
+def opened(state: Path, settings: ServerSettings, clock: Clock, role: Role) -> Iterator[Server]:
+    """Give the server whose state folder is `state`, its database migrated.
+
+    Raises:
+        UsageError: the folder, the database, a key or the broker's users file is unusable.
+    """
+    database = Database.open(state / "server.sqlite", clock)
+    try:
+        key = SigningKey.load_or_create(state / "keys" / "server.key")
+        own = users.ensure_server_user(state)
+        repository = OnlineRepository.open(state, clock)
+        registration.reconcile(database, repository, clock)
+        ingest = Ingest(database, key, clock)
+        yield Server(
+            context=Context(
+                state=state,
+                settings=settings,
+                database=database,
+                repository=repository,
+                key=key,
+                clock=clock,
+                outcomes=ingest.outcomes,
+            ),
+            ingest=ingest,
+            address=Address(
+                host=settings.broker_host,
+                port=settings.broker_port,
+                user=own.user,
+                password=own.secret,
+                ca_file=settings.broker_ca_file,
+            ),
+            role=role,
+        )
+    finally:
+        database.close()
+
+
+def serve(server: Server) -> bool:
+    """Serve until SIGTERM or SIGINT; return False where a part died of its own.
+
+    Raises:
+        UsageError: the port is taken.
+        KeyboardInterrupt: SIGINT came.
+    """
+    stop, died = threading.Event(), threading.Event()
+    listener = _listen(server.context.settings) if server.role in ("all", "api") else None
+    web = None if listener is None else _web(server)
+    if listener is not None:
+        host, port = listener.getsockname()[:2]
+        logger.info("serving url=http://%s:%d", host, port)
+    threads = [_thread(name, part, stop, died) for name, part in _parts(server)]
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {each: signal.signal(each, end) for each in (signal.SIGTERM,)}
+    watcher = threading.Thread(target=_relay, args=(stop, web), name="stop", daemon=True)
+    for thread in (*threads, watcher):
+        thread.start()
+    try:
+        if web is not None and listener is not None:
+            web.run(sockets=[listener])
+        else:
+            stop.wait()
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(_JOIN_S)
+        if listener is not None:
+            listener.close()
+        for each, handler in before.items():
+            signal.signal(each, handler)
+    return not died.is_set()
+
+
+def application(server: Server) -> FastAPI:
+    """Return the web application with the console on it."""
+    app = create_app(server.context)
+    console.mount(app, server.context.queries)
+    return app
+
+
+def _parts(server: Server) -> Iterator[tuple[str, Callable[[threading.Event], None]]]:
+    context = server.context
+    if server.role in ("all", "ingest"):
+        bridge = Bridge(
+            Connection(server.address),
+            database=context.database,
+            repository=context.repository,
+            key=context.key,
+            clock=context.clock,
+            ingest=server.ingest,
+        )
+        yield "bridge", bridge.run
+    if server.role in ("all", "control"):
+        yield "control", Control(context.database, context.settings, context.clock).run
+
+
+def _thread(
+    name: str,
+    part: Callable[[threading.Event], None],
+    stop: threading.Event,
+    died: threading.Event,
+) -> threading.Thread:
+    def run() -> None:
+        try:
+            part(stop)
+        finally:
+            # A part returns only when it is told to; Python itself prints what killed it.
+            if not stop.is_set():
+                logger.critical("part_died part=%s", name)
+                died.set()
+                stop.set()
+
+    return threading.Thread(target=run, name=name)
+
+
+def _relay(stop: threading.Event, web: uvicorn.Server | None) -> None:
+    """Tell the web server, which waits for signals only, that another part wants to stop."""
+    stop.wait()
+    if web is not None:
+        web.should_exit = True
+
+
+def _web(server: Server) -> uvicorn.Server:
+    return uvicorn.Server(
+        uvicorn.Config(
+            application(server),
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=_GRACE_S,
+            server_header=False,
+        )
+    )
+
+
+def _listen(settings: ServerSettings) -> socket.socket:
+    """Return a socket that is bound already, so that a taken port is found before all else."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise UsageError(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+            "stop what listens there or choose another --port"
+        ) from None
+    return listener
