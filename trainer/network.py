@@ -4,6 +4,7 @@ Laws:
 - the input is a picture as float 0..1, so that its int8 form is exactly uint8 less 128;
 - the outputs are called `value` (0..1 over the task's range) and `log_sigma` (natural logarithm of
   one standard deviation, in the same units); both are linear, so that both ends can be reached;
+- every layer has a fixed name: names stand in the exported file, whose bytes are its identity;
 - what is exported has a fixed batch of 1: a dynamic batch runs four times slower on a car.
 """
 
@@ -32,18 +33,20 @@ def build(task: Task, settings: TrainingSettings, *, batch: int | None = None) -
     picture = keras.Input(batch_shape=shape, name=PICTURE)
     seeds = iter(range(settings.seed * 1000, settings.seed * 1000 + 1000))
     features = picture
-    for width in settings.widths:
+    for number, width in enumerate(settings.widths, start=1):
         features = keras.layers.Conv2D(
             width,
             3,
+            name=f"block_{number}",
             strides=2,
             padding="same",
             activation="relu",
             kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
         )(features)
-    features = keras.layers.Flatten()(features)
+    features = keras.layers.Flatten(name="flat")(features)
     features = keras.layers.Dense(
         settings.hidden,
+        name="hidden",
         activation="relu",
         kernel_initializer=keras.initializers.HeNormal(seed=next(seeds)),
     )(features)
@@ -51,7 +54,7 @@ def build(task: Task, settings: TrainingSettings, *, batch: int | None = None) -
         name: _output(name, first, seed=next(seeds))(features)
         for name, first in ((VALUE, _FIRST_VALUE), (LOG_SIGMA, _FIRST_LOG_SIGMA))
     }
-    return keras.Model(picture, outputs)
+    return keras.Model(picture, outputs, name="network")
 
 
 def _output(name: str, first: float, *, seed: int) -> Any:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from securesystemslib.exceptions import VerificationError
+from securesystemslib.exceptions import UnverifiedSignatureError
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.api.serialization import DeserializationError
@@ -86,7 +86,7 @@ def _read(current: bytes, signer: CryptoSigner) -> Metadata[Targets]:
         if signature is None:
             raise RefusedError(f"the role metadata bears no signature of our key {key.keyid[:16]}")
         key.verify_signature(signature, metadata.signed_bytes)
-    except VerificationError:
+    except UnverifiedSignatureError:
         raise RefusedError(
             f"the role metadata is not what our key {key.keyid[:16]} signed"
         ) from None

@@ -1,0 +1,75 @@
+"""Small things to train on: pictures whose bright bar tells the label."""
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+
+from shared.ids import sha256_hex
+from shared.picture import encode_jpeg
+from shared.samples import Latency, Sample
+from shared.task import Task
+from trainer.client import Pair
+
+TINY = Task(
+    name="tiny",
+    label="height",
+    unit="mm",
+    low=0.0,
+    high=100.0,
+    picture_width=24,
+    picture_height=16,
+)
+
+
+@pytest.fixture(scope="session")
+def task() -> Task:
+    return TINY
+
+
+def pair(sequence: int, *, manoeuvre: int, label: float | None = 50.0, seed: int = 0) -> Pair:
+    """Return a stored pair whose picture shows a bar as high as the label says."""
+    random = np.random.default_rng((seed, sequence))
+    large = np.full((64, 96, 3), 60, dtype=np.uint8)
+    cv2.rectangle(large, (0, 0), (95, int(64 * (label or 0.0) / 100.0)), (200, 180, 150), -1)
+    picture = np.clip(large + random.normal(0, 4, large.shape), 0, 255).astype(np.uint8)
+    jpeg = encode_jpeg(picture)
+    sample = Sample(
+        task=TINY.name,
+        device="car-a",
+        boot="00000001-0a0b0c0d",
+        sequence=sequence,
+        monotonic_us=sequence * 250_000,
+        utc_us=sequence * 250_000,
+        clock_synced=True,
+        manoeuvre=manoeuvre,
+        source="sensor",
+        deployment="bench",
+        desired_revision=1,
+        camera="bars",
+        calibration="none",
+        label=label,
+        label_unit="mm",
+        sensor_status="ok" if label is not None else "no_reading",
+        skew_us=0,
+        estimates=(),
+        characteristics=None,
+        latency=Latency(frame_age_us=0, preprocess_us=0, inference_us=0),
+        picture_sha256=sha256_hex(jpeg),
+    )
+    return Pair(sample=sample, jpeg=jpeg)
+
+
+def recorded_pairs(manoeuvres: int = 10, each: int = 14) -> Iterator[Pair]:
+    """Return pairs whose labels fall through the whole range in every manoeuvre."""
+    random = np.random.default_rng(7)
+    for manoeuvre in range(manoeuvres):
+        for step in range(each):
+            label = float(np.clip(100 * (1 - step / (each - 1)) + random.normal(0, 1), 0, 100))
+            yield pair(manoeuvre * each + step, manoeuvre=manoeuvre, label=label)
+
+
+@pytest.fixture(scope="session")
+def pairs() -> list[Pair]:
+    return list(recorded_pairs())

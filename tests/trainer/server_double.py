@@ -1,0 +1,127 @@
+"""A fleet server's training side, in memory, spoken to over HTTP like the real one."""
+
+from dataclasses import dataclass, field
+from email import message_from_bytes
+from email.message import Message
+
+import httpx
+import msgspec
+from tuf.api.metadata import Metadata, Targets
+
+from shared.manifest import Manifest
+from tests.trainer.conftest import TINY
+from trainer.client import Pair
+
+TOKEN = "secret-token"
+
+
+@dataclass
+class ServerDouble:
+    """Holds one job and what a worker does with it.
+
+    `away` counts the next calls that find no server; `lose_at` names the stage at which the job is
+    handed on to another worker.
+    """
+
+    pairs: list[Pair]
+    role: bytes
+    page: int = 64
+    away: int = 0
+    lose_at: str = ""
+    drop_answer: bool = False
+    claimed: bool = False
+    failed: str = ""
+    stages: list[str] = field(default_factory=list)
+    model: bytes = b""
+    manifest: Manifest | None = None
+    registered: int = 0
+
+    def transport(self) -> httpx.BaseTransport:
+        """Return the way to this server."""
+        return httpx.MockTransport(self._answer)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        if self.away:
+            self.away -= 1
+            raise httpx.ConnectError("connection refused", request=request)
+        if request.headers.get("authorization") != f"Bearer {TOKEN}":
+            return httpx.Response(401, json={"title": "Unauthorized", "detail": "unknown token"})
+        path = request.url.path.removeprefix("/api/v1/")
+        match path.split("/"):
+            case ["training-jobs", "claim"]:
+                return self._claim()
+            case ["training-jobs", "7", "pairs"]:
+                return self._pairs(int(request.url.params.get("cursor", "0")))
+            case ["training-jobs", "7", "progress"]:
+                return self._progress(msgspec.json.decode(request.content))
+            case ["training-jobs", "7", "fail"]:
+                self.failed = msgspec.json.decode(request.content)["reason"]
+                return httpx.Response(204)
+            case ["releases", "trainer-1.json"]:
+                return httpx.Response(200, content=self.role)
+            case ["models"]:
+                return self._register(request)
+        return httpx.Response(404, json={"title": "Not Found", "detail": path})
+
+    def _claim(self) -> httpx.Response:
+        if self.claimed:
+            return httpx.Response(204)
+        self.claimed = True
+        job = {
+            "id": 7,
+            "deployment": "bench",
+            "reason": "train the first model",
+            "decision": 3,
+            "release_seq": 5,
+            "lease_s": 60,
+            "task": msgspec.to_builtins(TINY),
+            "state": "running",
+        }
+        return httpx.Response(200, json=job)
+
+    def _pairs(self, start: int) -> httpx.Response:
+        end = start + self.page
+        items = self.pairs[start:end]
+        cursor = str(end) if end < len(self.pairs) else None
+        packed = msgspec.msgpack.encode({"items": items, "next_cursor": cursor})
+        return httpx.Response(
+            200, content=packed, headers={"content-type": "application/x-msgpack"}
+        )
+
+    def _progress(self, told: dict[str, object]) -> httpx.Response:
+        stage = str(told["stage"])
+        if stage == self.lose_at:
+            return httpx.Response(409, json={"title": "Conflict", "detail": "handed on"})
+        if not self.stages or self.stages[-1] != stage:
+            self.stages.append(stage)
+        return httpx.Response(204)
+
+    def _register(self, request: httpx.Request) -> httpx.Response:
+        parts = _multipart(request)
+        self.registered += 1
+        self.model = parts["model"]
+        self.manifest = Manifest.from_json(parts["manifest"])
+        self.role = parts["role_metadata"]
+        assert parts["job"] == b"7"
+        if self.drop_answer:
+            self.drop_answer = False
+            raise httpx.ReadError("connection reset", request=request)
+        return httpx.Response(201, json={"sha256": self.manifest.sha256, "version": 1})
+
+
+def _multipart(request: httpx.Request) -> dict[str, bytes]:
+    head = b"content-type: " + request.headers["content-type"].encode() + b"\r\n\r\n"
+    parts: dict[str, bytes] = {}
+    for part in message_from_bytes(head + request.read()).get_payload():
+        assert isinstance(part, Message)
+        name = part.get_param("name", header="content-disposition")
+        payload = part.get_payload(decode=True)
+        assert isinstance(payload, bytes)
+        parts[str(name)] = payload
+    return parts
+
+
+def targets(role: bytes) -> Targets:
+    """Return what role metadata says."""
+    metadata: Metadata[Targets] = Metadata.from_bytes(role)
+    return metadata.signed

@@ -1,0 +1,186 @@
+"""Training, converting and handing in, on tiny pictures, for real."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from shared.clock import SystemClock
+from shared.errors import RefusedError
+from tests.trainer.conftest import TINY, pair
+from tests.trainer.server_double import TOKEN, ServerDouble, targets
+from tests.trainer.test_sign import empty_role, role_signer
+from trainer import runtime
+from trainer.client import Pair, Server
+from trainer.settings import TrainingSettings
+
+pytestmark = pytest.mark.slow
+
+_SETTINGS = TrainingSettings(steps=150, batch=16, widths=(8, 16, 16), learning_rate=4e-3)
+
+
+@dataclass
+class FastClock(SystemClock):
+    """The machine's clock, but nobody waits for it."""
+
+    slept: int = 0
+
+    def sleep_until_us(self, monotonic_us: int) -> None:  # noqa: ARG002 - Clock's signature
+        self.slept += 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _prepared() -> None:
+    runtime.prepare(2)
+
+
+@pytest.fixture(scope="module")
+def done(
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[Pair]
+) -> "tuple[ServerDouble, Path]":
+    """One job brought to its end: away server, lost answer and all."""
+    state = tmp_path_factory.mktemp("state")
+    double = ServerDouble(pairs=pairs, role=empty_role(), away=2, drop_answer=True)
+    _work(double, state)
+    return double, state
+
+
+def _work(double: ServerDouble, state: Path) -> None:
+    from trainer.tracking import Notebook
+    from trainer.worker import Workshop, work
+
+    clock = FastClock()
+    with Server("http://server.test", TOKEN, transport=double.transport()) as server:
+        shop = Workshop(
+            name="trainer-1",
+            server=server,
+            signer=role_signer(),
+            notebook=Notebook(state, clock),
+            runs=state / "runs",
+            settings=_SETTINGS,
+            clock=clock,
+        )
+        work(shop, once=True)
+
+
+def test_a_job_ends_in_one_registered_model(done: tuple[ServerDouble, Path]) -> None:
+    double, _ = done
+    assert double.registered == 1
+    assert double.manifest is not None
+    assert double.failed == ""
+    assert double.stages == ["fetch", "split", "fit", "quantise", "evaluate", "registered"]
+    role = targets(double.role)
+    assert role.version == 2
+    assert list(role.targets) == [f"tiny/bench/{double.manifest.sha256}.tflite"]
+
+
+def test_the_model_is_good_in_the_runtime_that_runs_it(done: tuple[ServerDouble, Path]) -> None:
+    manifest = done[0].manifest
+    assert manifest is not None
+    # A model that always answers the middle of the range is off by 25 mm.
+    assert manifest.metrics["test_mae"] < 12.5
+    assert abs(manifest.metrics["test_mae"] - manifest.metrics["float_mae"]) < 1.0
+
+
+def test_the_manifest_is_what_the_file_says(done: tuple[ServerDouble, Path]) -> None:
+    from trainer import evaluate
+
+    double, _ = done
+    manifest = double.manifest
+    assert manifest is not None
+    assert evaluate.tensors(double.model) == {
+        "picture": manifest.input,
+        "value": manifest.value,
+        "log_sigma": manifest.log_sigma,
+    }
+    assert manifest.input.dtype == "int8"
+    assert manifest.input.shape == (1, TINY.picture_height, TINY.picture_width, 3)
+    assert manifest.input.scale == pytest.approx(1 / 255, rel=1e-4)
+    assert manifest.input.zero_point == -128
+    assert (manifest.task, manifest.deployment, manifest.release_seq) == (TINY, "bench", 5)
+
+
+def test_the_notebook_leads_to_the_model_and_back(done: tuple[ServerDouble, Path]) -> None:
+    from mlflow import MlflowClient
+
+    double, state = done
+    manifest = double.manifest
+    assert manifest is not None
+    uri = f"sqlite:///{state / 'mlflow.sqlite'}"
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    version = client.get_model_version_by_alias("tiny.bench", "newest")
+    assert version.run_id == manifest.run_id
+    assert version.tags["digest"] == manifest.sha256
+    assert version.tags["job"] == "7"
+    assert version.tags["decision"] == "3"
+    run = client.get_run(manifest.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["steps"] == "150"
+    assert run.data.tags["dataset_sha256"] == manifest.dataset_sha256
+    assert run.inputs is not None
+    assert run.inputs.dataset_inputs[0].dataset.digest == manifest.dataset_sha256[:36]
+    assert len(client.get_metric_history(manifest.run_id, "validation_mae")) == 6
+    kept = client.download_artifacts(manifest.run_id, f"model/{manifest.sha256}.tflite")
+    assert Path(kept).read_bytes() == double.model
+    assert (state / "runs" / manifest.run_id / "evaluation.json").is_file()
+
+
+def test_the_same_pairs_give_the_same_file(
+    done: tuple[ServerDouble, Path], tmp_path: Path, pairs: list[Pair]
+) -> None:
+    again = ServerDouble(pairs=pairs[::-1], role=empty_role())
+    _work(again, tmp_path)
+    assert again.model == done[0].model
+
+
+def test_a_job_handed_on_ends_its_run_and_registers_nothing(
+    tmp_path: Path, pairs: list[Pair]
+) -> None:
+    from mlflow import MlflowClient
+
+    double = ServerDouble(pairs=pairs, role=empty_role(), lose_at="fit")
+    _work(double, tmp_path)
+    assert double.registered == 0
+    assert double.failed == ""
+    client = MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.sqlite'}")
+    (experiment,) = client.search_experiments(filter_string="name = 'tiny'")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FAILED"
+    assert "JobLostError" in run.data.tags["failure"]
+
+
+def test_pairs_that_teach_nothing_fail_the_job_with_the_count(tmp_path: Path) -> None:
+    alike = [pair(n, manoeuvre=n // 10, label=50.0) for n in range(80)]
+    double = ServerDouble(pairs=alike, role=empty_role())
+    _work(double, tmp_path)
+    assert double.registered == 0
+    assert "80 pairs are all alike" in double.failed
+
+
+def test_metadata_of_another_key_fails_the_job(tmp_path: Path, pairs: list[Pair]) -> None:
+    double = ServerDouble(pairs=pairs, role=empty_role(b"t" * 32))
+    _work(double, tmp_path)
+    assert double.registered == 0
+    assert "no signature of our key" in double.failed
+
+
+def test_representative_pictures_cover_every_bin() -> None:
+    from trainer.dataset import Part, label_bins
+    from trainer.quantise import representative
+
+    labels = np.concatenate([np.full(500, 0.05), np.linspace(0, 1, 60)]).astype(np.float32)
+    part = Part(np.zeros((560, 16, 24, 3), dtype=np.uint8), labels)
+    chosen = representative(part, seed=1, count=100)
+    assert len(set(chosen.tolist())) == 100
+    counts = np.bincount(label_bins(labels[chosen]), minlength=10)
+    # Each of the thin bins gives all its six or seven pictures.
+    assert (counts[1:] >= 5).all()
+    assert counts.sum() == 100
+
+
+def test_a_file_that_is_no_model_is_refused() -> None:
+    from trainer import evaluate
+
+    with pytest.raises(RefusedError, match="does not load"):
+        evaluate.tensors(b"not a model at all")
