@@ -12,6 +12,7 @@ Laws:
 
 import os
 import shutil
+from contextlib import closing
 from urllib.parse import urlsplit
 
 import msgspec
@@ -114,8 +115,8 @@ def _claim(url: str, claim: dict[str, str]) -> _Answer:
     try:
         with urllib3.PoolManager(retries=False, timeout=_TIMEOUT_S) as http:
             response = http.request("POST", url, json=claim, preload_content=False, redirect=False)
-            body = response.read(_ANSWER_LIMIT_BYTES + 1)
-            response.release_conn()
+            with closing(response):
+                body = response.read(_ANSWER_LIMIT_BYTES + 1)
     except urllib3.exceptions.LocationParseError:
         raise UsageError(f"{url} is no address of a server") from None
     except urllib3.exceptions.HTTPError:

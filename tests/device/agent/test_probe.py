@@ -1,0 +1,108 @@
+"""Trying a model before it is used, in this process and in the child."""
+
+import shutil
+import signal
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from device.agent import probe
+from device.agent.probe import ProbeProcess, Verdict, try_model
+from device.home import Home
+from shared.clock import SystemClock
+from shared.ids import sha256_hex
+from tests.device.agent.world import SECOND, SettableClock
+from tests.device.fakes import DATA, TINY
+
+MODEL = DATA / "tiny.tflite"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    made = Home(tmp_path / "car")
+    made.create()
+    shutil.copy(MODEL, made.model(TINY.sha256))
+    shutil.copy(DATA / "tiny.json", made.manifest(TINY.sha256))
+    return made
+
+
+def finish(process: ProbeProcess) -> Verdict:
+    clock = SystemClock()
+    while (verdict := process.poll()) is None:
+        clock.sleep_until_us(clock.monotonic_us() + 20_000)
+    assert process.poll() == verdict
+    return verdict
+
+
+def test_a_good_model_passes_with_evidence() -> None:
+    verdict = try_model(MODEL, DATA / "tiny.json", SystemClock())
+    assert verdict.reason == ""
+    assert verdict.evidence["pictures"] == 5
+    assert 0 <= verdict.evidence["estimate_low"] < verdict.evidence["estimate_high"] <= 350.1
+
+
+def test_a_slow_model_is_refused(home: Home) -> None:
+    class SlowClock(SettableClock):
+        def monotonic_us(self) -> int:
+            self.now_us += SECOND
+            return self.now_us
+
+    verdict = try_model(MODEL, home.manifest(TINY.sha256), SlowClock())
+    assert "an estimate takes" in verdict.reason
+
+
+@pytest.mark.parametrize("field", ["input", "value", "log_sigma"])
+def test_a_model_with_other_tensors_than_its_manifests_is_refused(home: Home, field: str) -> None:
+    tensor = msgspec.structs.replace(getattr(TINY, field), zero_point=3)
+    other = msgspec.structs.replace(TINY, **{field: tensor})
+    home.manifest(TINY.sha256).write_text(other.to_json())
+    assert try_model(MODEL, home.manifest(TINY.sha256), SystemClock()).reason
+
+
+def test_rubbish_and_missing_files_are_refused(home: Home) -> None:
+    rubbish = b"TFL3" * 300
+    home.model(TINY.sha256).write_bytes(rubbish)
+    described = msgspec.structs.replace(TINY, sha256=sha256_hex(rubbish), size_bytes=len(rubbish))
+    home.manifest(TINY.sha256).write_text(described.to_json())
+    model, manifest = home.model(TINY.sha256), home.manifest(TINY.sha256)
+    assert "does not load" in try_model(model, manifest, SystemClock()).reason
+    manifest.write_text("{}")
+    assert try_model(model, manifest, SystemClock()).reason
+    manifest.unlink()
+    assert try_model(model, manifest, SystemClock()).reason
+
+
+@pytest.mark.e2e
+def test_the_child_passes_a_good_model(home: Home) -> None:
+    verdict = finish(ProbeProcess(home, TINY.sha256, SystemClock()))
+    assert verdict.reason == ""
+    assert verdict.evidence["latency_median_us"] < probe.LATENCY_LIMIT_US
+
+
+@pytest.mark.e2e
+def test_the_child_refuses_a_bad_model(home: Home) -> None:
+    home.model(TINY.sha256).write_bytes(b"nonsense")
+    assert "damaged" in finish(ProbeProcess(home, TINY.sha256, SystemClock())).reason
+
+
+@pytest.mark.e2e
+def test_a_child_that_crashes_refuses_the_model(home: Home) -> None:
+    process = ProbeProcess(home, TINY.sha256, SystemClock())
+    process._process.send_signal(signal.SIGSEGV)
+    assert "signal 11" in finish(process).reason
+
+
+@pytest.mark.e2e
+def test_a_child_that_does_not_end_refuses_the_model(home: Home) -> None:
+    clock = SettableClock()
+    process = ProbeProcess(home, TINY.sha256, clock)
+    process._process.send_signal(signal.SIGSTOP)
+    assert process.poll() is None
+    clock.now_us += probe.PROBE_LIMIT_US
+    assert "no answer within" in finish(process).reason
+
+
+def test_the_module_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe.main([]) == 2
+    assert "MODEL MANIFEST" in capsys.readouterr().err
