@@ -36,6 +36,11 @@ def test_status_tells_what_the_journal_holds(
         (["drive", "--home", "{}/device.toml/car"], "cannot use"),
         (["drive", "--home", "{}", "--backend", "boat"], "no hardware backend 'boat'"),
         (["drive", "--home", "{}/wrong"], "target_mm"),
+        (["agent", "--home", "{}"], "enrol"),
+        (["agent", "--home", "{}", "--broker", "nowhere"], "HOST:PORT"),
+        (["sync-once", "--home", "{}"], "enrol"),
+        (["sync-once", "--timeout", "0"], "timeout"),
+        (["enrol", "--home", "{}", "--server", "boat", "--code", "X"], "no address of a server"),
         (["sail"], "No such command"),
     ],
 )
