@@ -17,6 +17,7 @@ from fleet_server.releases.online import OnlineRepository
 from fleet_server.releases.setup import initialise
 from shared import codec
 from shared.ids import sha256_hex
+from shared.manifest import Manifest
 from shared.messages import Desired, Message, ReleaseMetadata, UploadLevel
 from shared.mqtt import Received
 from shared.releases import split, target_path
@@ -72,14 +73,16 @@ class Fleet:
         )
         self.repository = OnlineRepository.open(self.root / "server", self.clock)
 
-    def release(self, model: bytes = MODEL, *, release_seq: int = 1) -> str:
+    def release(
+        self, model: bytes = MODEL, *, release_seq: int = 1, made: Manifest | None = None
+    ) -> str:
         """Release `model`; return the target's path."""
         files = self.repository.metadata_files()
         current = max(
             (name for name in files if name.endswith(".trainer-1.json")),
             key=lambda name: int(name.split(".")[0]),
         )
-        made = manifest(model, release_seq=release_seq)
+        made = made or manifest(model, release_seq=release_seq)
         signer = load_signer(self.root / "trainer" / "keys" / "release.key")
         role = add_release(files[current], signer, made, model, utc_us=self.clock.utc_us())
         self.repository.accept(role="trainer-1", role_metadata=role, model=model)
