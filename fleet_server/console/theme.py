@@ -72,5 +72,5 @@ def empty(sentence: str, command: str = "") -> ui.element:
     with ui.element("div").classes("empty") as box:
         Text("p", sentence)
         if command:
-            Text("pre", command).props("tabindex=0")
+            Text("pre", command)
     return box

@@ -16,7 +16,7 @@ from tests.fleet_server.broker.conftest import WAIT_S, RunningBroker
 
 pytestmark = pytest.mark.e2e
 
-SHORT_S = 0.5
+SHORT_S = 0.3
 ACCEPTED = b"\x20\x02\x00\x00"
 REFUSED = b"\x20\x02\x00\x05"
 PIECE = bytes(range(256)) * 256
