@@ -44,9 +44,14 @@ def test_what_is_committed_is_written_through_to_the_disk(tmp_path: Path) -> Non
 
 def test_a_failed_block_changes_nothing(tmp_path: Path) -> None:
     database = Database.open(tmp_path / "server.sqlite", CLOCK)
-    with pytest.raises(LookupError), database.write() as connection:
-        connection.execute(insert(tables.meta).values(key="a", value="b"))
-        raise LookupError
+
+    def fail() -> None:
+        with database.write() as connection:
+            connection.execute(insert(tables.meta).values(key="a", value="b"))
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        fail()
     with database.read() as connection:
         assert connection.scalar(select(func.count()).select_from(tables.meta)) == 1
     database.close()
