@@ -44,6 +44,8 @@ TABLE: dict[tuple[State, Event], State] = {
 }
 """Every transition there is."""
 
+_GAIN = 0.25
+
 _MANOEUVRE: frozenset[State] = frozenset({"armed", "reversing", "holding"})
 
 
@@ -247,15 +249,16 @@ def _learn(parking: Parking, seen: Observation, steering: Fix | None) -> Parking
     """Return `parking` with a new fix worked in; one that was worked in already changes nothing."""
     if steering is None or steering.at_us <= max(parking.last_fix_us, parking.started_us):
         return parking
-    # The mean of the first few fixes, then an exponential average over about four.
+    # The mean of the first few fixes, then an exponential average over about four. What stops the
+    # car starts from nothing wrong, so that no single picture can.
     fixes = parking.fixes + 1
-    gain = max(0.25, 1 / fixes)
+    gain = max(_GAIN, 1 / fixes)
     wall_mm = parking.wall_mm if parking.wall_mm is not None else steering.wall_mm
     contradiction_mm = parking.contradiction_mm
     if seen.reading is not None and parking.source == "model":
         apart_mm = abs(steering.wall_mm - seen.reading.wall_mm)
-        contradiction_mm += gain * (apart_mm - contradiction_mm)
-    sigma_mm = parking.sigma_mm + gain * ((steering.sigma_mm or 0.0) - parking.sigma_mm)
+        contradiction_mm += _GAIN * (apart_mm - contradiction_mm)
+    sigma_mm = parking.sigma_mm + _GAIN * ((steering.sigma_mm or 0.0) - parking.sigma_mm)
     return replace(
         parking,
         wall_mm=wall_mm + gain * (steering.wall_mm - wall_mm),

@@ -33,7 +33,7 @@ from device.parking import (
 )
 from device.settings import DeviceSettings
 from device.wheel_control import WheelControl
-from shared.errors import HardwareError, RetryLaterError, UsageError
+from shared.errors import HardwareError, ParkfleetError, UsageError
 from shared.messages import Desired, Telemetry
 from shared.samples import Source
 from shared.task import WALL_DISTANCE
@@ -281,7 +281,7 @@ class Drive:
     def _desired(self) -> Desired | None:
         try:
             return self._journal.desired()
-        except RetryLaterError as error:
+        except ParkfleetError as error:
             _log.warning("desired_not_read error=%s", error)
             return None
 

@@ -15,7 +15,7 @@ from device.drivers.tflite import TfliteModel
 from device.home import Home
 from device.journal import DriveState, Journal
 from shared.clock import Clock
-from shared.errors import ParkfleetError, RefusedError, RetryLaterError
+from shared.errors import ParkfleetError, RefusedError
 from shared.manifest import Manifest
 from shared.picture import Pixels
 from shared.task import Task
@@ -58,7 +58,8 @@ class Models:
             if wanted is None or wanted in (self.digest, self._refused):
                 return
             self._swap(wanted)
-        except RetryLaterError as error:
+        except ParkfleetError as error:
+            # The disk is full or the journal damaged: neither keeps the car from driving.
             _log.warning("model_look_failed error=%s", error)
 
     def report(self, state: str) -> None:
@@ -74,7 +75,7 @@ class Models:
                     utc_us=self._clock.utc_us(),
                 )
             )
-        except RetryLaterError as error:
+        except ParkfleetError as error:
             _log.warning("drive_state_not_written error=%s", error)
 
     def _swap(self, wanted: str) -> None:

@@ -3,7 +3,7 @@
 Laws:
 - vendors' libraries are imported when the backend is opened, and a missing one is named with its
   remedy;
-- what was opened before a failure is closed again, wheels first.
+- what was opened before a failure is closed again, in reverse order.
 
 The configuration file is the TOML form of `PiConfiguration`.
 """

@@ -202,6 +202,13 @@ def test_a_model_that_contradicts_the_sensor_stops_within_a_third_of_a_second(
     assert reasons == ["contradiction"] or steps[9].parking.state == "holding"
 
 
+def test_one_wild_picture_stops_nothing() -> None:
+    seen = steady(0.0, at_mm=200.0)
+    wild = fix(320.0, seen[3].now_us - 1_000, sigma=200.0)
+    seen[3] = replace(seen[3], estimate=wild)
+    assert {taken.ended for taken in play(seen, reversing("model"))} == {None}
+
+
 def test_an_unsure_model_stops_the_car() -> None:
     steps = play(steady(0.0, at_mm=200.0, sigma=150.0), reversing("model"))
     assert [taken.ended for taken in steps if taken.ended] == ["uncertain"]

@@ -1,5 +1,6 @@
 """The car parks, by its sensor and by its model, and stops when anything is wrong."""
 
+import sqlite3
 from itertools import pairwise
 from pathlib import Path
 
@@ -194,3 +195,17 @@ def test_a_home_folder_is_driven_by_one_process_only(tmp_path: Path) -> None:
     with _only_one(car.home), pytest.raises(UsageError, match="another process drives"):
         car.drive(0.1, {})
     car.drive(0.1, {})
+
+
+def test_a_journal_that_is_damaged_under_way_does_not_keep_the_car_from_parking(
+    tmp_path: Path,
+) -> None:
+    car = Car(tmp_path)
+    car.drive(0.1, {})
+    connection = sqlite3.connect(car.home.journal, isolation_level=None)
+    # As if these tables' pages were gone: every later read and write of them fails.
+    for table in ("samples", "desired", "slots", "drive_state"):
+        connection.execute(f"ALTER TABLE {table} RENAME TO lost_{table}")
+    connection.close()
+    car.drive(9.0, {0.2: "park"})
+    assert car.world.distance_mm == pytest.approx(40.0, abs=4.0)
