@@ -46,7 +46,7 @@ class Floor:
     retry_by_sensor: bool = True
 
 
-@dataclass
+@dataclass(eq=False)
 class Car:
     """One simulated car: its home, its cable and its person's script."""
 

@@ -65,9 +65,8 @@ class Cable:
 
     async def _close(self) -> None:
         self._server.close()
+        # Broken lines end their own tasks; asyncio would log a cancelled one as an error.
         self._drop_lines()
-        for task in self._tasks:
-            task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _drop_lines(self) -> None:
