@@ -21,7 +21,6 @@ from shared.task import Task
 
 T = TypeVar("T")
 
-_PAGE = 256
 _JSON_LIMIT_BYTES = 1024 * 1024
 _PAGE_LIMIT_BYTES = 64 * 1024 * 1024
 _BUSY = frozenset({408, 425, 429})
@@ -33,13 +32,17 @@ class JobLostError(RefusedError):
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """A claimed training job; fields that later servers add are passed over."""
+    """A claimed training job; fields that later servers add are passed over.
+
+    `attempt` tells this claim of the job from others; after `lease_s` of silence the job is lost.
+    """
 
     id: Count
     deployment: Name
     task: Task
     release_seq: Count
     lease_s: Annotated[float, msgspec.Meta(gt=0)]
+    attempt: Count
     decision: Count | None = None
     reason: str = ""
 
@@ -106,7 +109,12 @@ class Server:
         Raises:
             JobLostError: it is not ours any more.
         """
-        content = {"stage": stage, "fraction": fraction, "message": message[:200]}
+        content = {
+            "stage": stage,
+            "fraction": fraction,
+            "message": message[:200],
+            "attempt": job.attempt,
+        }
         self._call("POST", f"training-jobs/{job.id}/progress", of_job=True, json=content)
 
     def fail(self, job: Job, reason: str) -> None:
@@ -115,9 +123,8 @@ class Server:
         Raises:
             JobLostError: it is not ours any more.
         """
-        self._call(
-            "POST", f"training-jobs/{job.id}/fail", of_job=True, json={"reason": reason[:200]}
-        )
+        content = {"reason": reason[:200], "attempt": job.attempt}
+        self._call("POST", f"training-jobs/{job.id}/fail", of_job=True, json=content)
 
     def pairs(self, job: Job, cursor: str | None) -> "Page":
         """Return the job's pairs after `cursor` (None: the first ones).
@@ -125,7 +132,7 @@ class Server:
         Raises:
             JobLostError: it is not ours any more.
         """
-        wanted = {"limit": str(_PAGE)} | ({"cursor": cursor} if cursor else {})
+        wanted = {"cursor": cursor} if cursor else {}
         path = f"training-jobs/{job.id}/pairs"
         _, body = self._call("GET", path, limit_bytes=_PAGE_LIMIT_BYTES, of_job=True, params=wanted)
         return _decoded(Page, body, packed=True)

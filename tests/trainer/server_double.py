@@ -72,6 +72,7 @@ class ServerDouble:
             "deployment": "bench",
             "reason": "train the first model",
             "decision": 3,
+            "attempt": 1,
             "release_seq": 5,
             "lease_s": 60,
             "task": msgspec.to_builtins(TINY),
