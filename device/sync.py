@@ -9,7 +9,8 @@ Laws:
   and a row rejected alone is put aside with the reason;
 - nothing leaves beyond the level of consent: `none` sends nothing, `characteristics` no pictures;
 - silence is answered by waiting: full-jitter exponential back-off, so that a fleet that lost its
-  server together does not return together.
+  server together does not return together; and by smaller messages with more patience, since a
+  slow link looks like silence.
 
 A row on its way is *in flight* under the SHA-256 of the sealed message:
 
@@ -42,6 +43,7 @@ Rows = tuple[Row, ...]
 
 _ROW_LIMIT_BYTES = payload_budget(BATCH) - 1024
 _REMEMBERED = 64
+_SLOWEST = 3  # A message is never below an eighth, nor patience above eight times.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ class Limits:
     batch_rows: int = 200
     window: int = 2
     page_rows: int = 400
-    answer_us: int = 20_000_000
+    answer_us: int = 8_000_000
     poll_us: int = 1_000_000
     backoff_base_us: int = 1_000_000
     backoff_cap_us: int = 60_000_000
@@ -233,8 +235,9 @@ class SyncSession:
     def _launch(self, rows: Rows, now_us: int, *, is_suspect: bool) -> Send:
         payload = self._seal(_batch(self._device, rows))
         digest = sha256_hex(payload)
+        patience_us = self._limits.answer_us << min(self._failures, _SLOWEST)
         self._flights[digest] = _Flight(
-            rows=rows, is_suspect=is_suspect, deadline_us=now_us + self._limits.answer_us
+            rows=rows, is_suspect=is_suspect, deadline_us=now_us + patience_us
         )
         return Send(digest=digest, payload=payload)
 
@@ -263,12 +266,13 @@ class SyncSession:
 
     def _next_batch(self, page: Page) -> Rows:
         busy = {_key(row) for flight in self._flights.values() for row in flight.rows}
+        budget = self._limits.batch_bytes >> min(self._failures, _SLOWEST)
         chosen: list[Row] = []
         size = 0
         for group in _groups(page, with_pictures=self._level == "pictures"):
             free = [row for row in group if _key(row) not in busy]
             more = sum(_size_bytes(row) for row in free)
-            over_bytes = size + more > self._limits.batch_bytes
+            over_bytes = size + more > budget
             if chosen and (over_bytes or len(chosen) + len(free) > self._limits.batch_rows):
                 break
             chosen += free

@@ -115,8 +115,9 @@ class Shell:
         self.journal.close()
 
     def _take(self, event: Connected | Disconnected | Received) -> None:
-        if isinstance(event, Disconnected):
+        if isinstance(event, Disconnected) and event.reason != self.refusal:
             self.refusal = event.reason
+            logger.info("no_connection reason=%s", event.reason)
         try:
             effects = self.agent.handle(event)
         except RetryLaterError as error:

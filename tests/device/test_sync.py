@@ -187,7 +187,9 @@ def test_silence_is_answered_by_growing_jittered_waits_up_to_the_cap() -> None:
     now_us, waits = 0, []
     for _ in range(12):
         assert sends(made.fill(page(1), now_us))
-        now_us += limits.answer_us
+        while made.in_flight:
+            now_us += SECOND
+            made.fill(Page(), now_us)
         start_us = now_us
         while not made.wants_rows(now_us):
             now_us += SECOND // 10
@@ -196,6 +198,26 @@ def test_silence_is_answered_by_growing_jittered_waits_up_to_the_cap() -> None:
     assert max(waits) > 10 * SECOND
     assert max(waits) <= limits.backoff_cap_us + SECOND
     assert len(set(waits)) > 6
+
+
+def test_a_slow_link_gets_smaller_messages_and_more_patience() -> None:
+    made = session(limits=Limits(window=1))
+    now_us, sizes, patience = 0, [], []
+    for _ in range(5):
+        (send,) = sends(made.fill(page(100), now_us))
+        sizes.append(len(send.payload))
+        sent_us = now_us
+        while made.in_flight:
+            now_us += SECOND
+            made.fill(Page(), now_us)
+        patience.append((now_us - sent_us) // SECOND)
+        now_us += 100 * SECOND
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] < 16 * 1024 < 100 * 1024 < sizes[0]
+    assert patience == [8, 16, 32, 64, 64]
+    made.receive(answer(send))
+    (send,) = sends(made.fill(page(100), now_us))
+    assert len(send.payload) == sizes[0]
 
 
 def test_two_cars_do_not_return_at_the_same_moment() -> None:

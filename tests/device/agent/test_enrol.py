@@ -10,7 +10,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from device.agent import enrol as enrolling
 from device.agent.enrol import enrol
 from device.agent.enrolment import broker_address, load_enrolment, load_signing_key
 from device.home import Home
@@ -18,6 +17,7 @@ from device.journal import Journal
 from shared.errors import UsageError
 from shared.ids import sha256_hex
 from shared.messages import Desired
+from shared.signing import write_secret
 from shared.task import WALL_DISTANCE
 from tests.device.agent.world import Fleet
 
@@ -190,7 +190,6 @@ def test_killed_at_any_write_a_car_is_enrolled_in_one_fleet_or_in_none(
     desk: Desk, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enrol(home, server_url=desk.url, code="c", device="car-1")
-    real = enrolling.write_secret
 
     class KilledError(BaseException):
         pass
@@ -202,9 +201,9 @@ def test_killed_at_any_write_a_car_is_enrolled_in_one_fleet_or_in_none(
             if left[0] == 0:
                 raise KilledError
             left[0] -= 1
-            real(path, data)
+            write_secret(path, data)
 
-        monkeypatch.setattr(enrolling, "write_secret", write)
+        monkeypatch.setattr("device.agent.enrol.write_secret", write)
         with pytest.raises(KilledError):
             enrol(home, server_url=desk.url, code="c", device="car-1", force=True)
         monkeypatch.undo()
