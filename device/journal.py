@@ -12,9 +12,6 @@ Both processes write; each waits up to five seconds for the other. A journal bel
 that opened it. Failures of disk and lock raise `RetryLaterError`, a damaged file `RefusedError`.
 """
 
-import fcntl
-import os
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,13 +20,12 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from sqlite_utils import Database
 
-from device.journal_schema import APPLICATION_ID, MIGRATIONS, unknown_migrations
-from shared.errors import RefusedError, RetryLaterError, UsageError
+from device.journal_file import open_database, transaction, translated
+from shared.errors import RefusedError
 from shared.ids import BootId, SampleKey, Sha256, boot_id
 from shared.messages import Desired
 from shared.samples import Count, ManoeuvreEnd, Picture, Reason, Record, Sample, content_hash
 
-_BUSY_TIMEOUT_S = 5.0
 _OUTCOMES: dict[str, int] = {"sent": 1, "rejected": 2}
 
 T = TypeVar("T")
@@ -83,8 +79,7 @@ class Journal:
             UsageError: there is no such folder, or the file is no journal or a newer version's.
             RetryLaterError: the disk or the other process is in the way.
         """
-        with _locked_folder(path.parent):
-            return cls(_open_database(path))
+        return cls(open_database(path))
 
     def close(self) -> None:
         """Close the connection; what was committed stays."""
@@ -266,12 +261,12 @@ class Journal:
     def _transaction(self) -> Iterator[None]:
         # IMMEDIATE: a transaction that reads first and writes later could not wait for the other
         # process, since its snapshot would be stale once it got the lock.
-        with _translated(), _transaction(self._db, "IMMEDIATE"):
+        with translated(), transaction(self._db, "IMMEDIATE"):
             yield
 
     @contextmanager
     def _snapshot(self) -> Iterator[None]:
-        with _translated(), _transaction(self._db, "DEFERRED"):
+        with translated(), transaction(self._db, "DEFERRED"):
             yield
 
     def _one(self, sql: str, *parameters: object) -> Any:
@@ -326,78 +321,6 @@ class Journal:
     def _set_body(self, table: Literal["desired", "update"], body: bytes) -> None:
         with self._transaction():
             self._db.execute(f'INSERT OR REPLACE INTO "{table}" VALUES (1, ?)', (body,))  # noqa: S608 - own names
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
-        raise  # Our own bug, and no news about the file.
-    except sqlite3.OperationalError as error:
-        raise RetryLaterError(f"journal: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise RefusedError(f"journal is damaged: {error}") from error
-
-
-@contextmanager
-def _transaction(db: Database, mode: Literal["IMMEDIATE", "DEFERRED"]) -> Iterator[None]:
-    db.conn.execute(f"BEGIN {mode}")
-    try:
-        yield
-        db.conn.execute("COMMIT")
-    except BaseException:
-        # A full disk may have rolled back already; rolling back again then does nothing.
-        db.conn.rollback()
-        raise
-
-
-@contextmanager
-def _locked_folder(folder: Path) -> Iterator[None]:
-    # SQLite's own lock does not cover the switch to WAL, and both processes may start at once.
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise UsageError(f"cannot open the folder {folder}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _open_database(path: Path) -> Database:
-    try:
-        db = Database(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None))
-    except sqlite3.OperationalError as error:
-        raise UsageError(f"cannot open the journal {path}: {error}") from None
-    try:
-        _prepare(db, path)
-    except sqlite3.OperationalError as error:
-        db.close()
-        raise RetryLaterError(f"journal {path}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        db.close()
-        raise UsageError(f"{path} is not a journal: {error}") from None
-    except UsageError:
-        db.close()
-        raise
-    return db
-
-
-def _prepare(db: Database, path: Path) -> None:
-    marked = db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-    if not marked and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise UsageError(f"{path} is not a journal: it is some other SQLite database")
-    if unknown := unknown_migrations(db):
-        raise UsageError(
-            f"{path} was written by a newer parkfleet (migration {unknown[0]}): upgrade this one"
-        )
-    db.enable_wal()
-    db.execute("PRAGMA synchronous = FULL")
-    if MIGRATIONS.pending(db):
-        with _transaction(db, "IMMEDIATE"):
-            MIGRATIONS.apply(db)
 
 
 def _sample_row(sample: Sample) -> dict[str, object]:

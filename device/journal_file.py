@@ -1,0 +1,113 @@
+"""The journal's file: opened, checked, migrated, and its failures translated.
+
+Laws:
+- a file that is no journal, or a newer version's, is left as it was;
+- commits reach the disk before they are reported (WAL, synchronous=FULL);
+- SQLite's exceptions end here: what may pass later is `RetryLaterError`, a damaged file
+  `RefusedError`, and only our own bugs go on as they are.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from sqlite_utils import Database
+
+from device.journal_schema import APPLICATION_ID, MIGRATIONS, unknown_migrations
+from shared.errors import RefusedError, RetryLaterError, UsageError
+
+_BUSY_TIMEOUT_S = 5.0
+
+
+def open_database(path: Path) -> Database:
+    """Return the journal's database at `path`, created or migrated where needed.
+
+    Raises:
+        UsageError: there is no such folder, or the file is no journal or a newer version's.
+        RetryLaterError: the disk or the other process is in the way.
+    """
+    with _locked_folder(path.parent):
+        return _open(path)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn SQLite's exceptions into ours.
+
+    Raises:
+        RetryLaterError: disk full, input or output failed, or locked for too long.
+        RefusedError: the file is damaged.
+    """
+    try:
+        yield
+    except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+        raise  # Our own bug, and no news about the file.
+    except sqlite3.OperationalError as error:
+        raise RetryLaterError(f"journal: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise RefusedError(f"journal is damaged: {error}") from error
+
+
+@contextmanager
+def transaction(db: Database, mode: Literal["IMMEDIATE", "DEFERRED"]) -> Iterator[None]:
+    """Run a block as one transaction, which an exception undoes."""
+    db.conn.execute(f"BEGIN {mode}")
+    try:
+        yield
+        db.conn.execute("COMMIT")
+    except BaseException:
+        # A full disk may have rolled back already; rolling back again then does nothing.
+        db.conn.rollback()
+        raise
+
+
+@contextmanager
+def _locked_folder(folder: Path) -> Iterator[None]:
+    # SQLite's own lock does not cover the switch to WAL, and both processes may start at once.
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise UsageError(f"cannot open the folder {folder}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: Path) -> Database:
+    try:
+        db = Database(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None))
+    except sqlite3.OperationalError as error:
+        raise UsageError(f"cannot open the journal {path}: {error}") from None
+    try:
+        _prepare(db, path)
+    except sqlite3.OperationalError as error:
+        db.close()
+        raise RetryLaterError(f"journal {path}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise UsageError(f"{path} is not a journal: {error}") from None
+    except UsageError:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: Database, path: Path) -> None:
+    marked = db.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    if not marked and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+        raise UsageError(f"{path} is not a journal: it is some other SQLite database")
+    if unknown := unknown_migrations(db):
+        raise UsageError(
+            f"{path} was written by a newer parkfleet (migration {unknown[0]}): upgrade this one"
+        )
+    db.enable_wal()
+    db.execute("PRAGMA synchronous = FULL")
+    if MIGRATIONS.pending(db):
+        with transaction(db, "IMMEDIATE"):
+            MIGRATIONS.apply(db)
