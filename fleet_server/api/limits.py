@@ -5,6 +5,8 @@ Laws:
   grown too long; no more of it than that is ever held.
 """
 
+from contextlib import suppress
+
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet_server.api import problems
@@ -39,7 +41,6 @@ class BodyLimit:
             await refusal(scope, receive, send)
             return
         seen = 0
-        started = False
 
         async def counted() -> Message:
             nonlocal seen
@@ -49,16 +50,14 @@ class BodyLimit:
                 raise _TooLongError
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
+        async def unless_too_long(message: Message) -> None:
+            # The framework answers 400 to any error while it reads a body; ours says what is wrong.
+            if seen <= limit:
+                await send(message)
 
-        try:
-            await self._app(scope, counted, noted)
-        except _TooLongError:
-            if started:
-                raise
+        with suppress(_TooLongError):
+            await self._app(scope, counted, unless_too_long)
+        if seen > limit:
             await refusal(scope, receive, send)
 
 

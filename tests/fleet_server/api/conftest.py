@@ -1,0 +1,72 @@
+"""A served fleet: the real application over the test's database and a real release repository."""
+
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from fleet_server import membership
+from fleet_server.api.app import create_app
+from fleet_server.api.context import Context
+from fleet_server.membership import Role
+from fleet_server.releases.online import OnlineRepository
+from fleet_server.releases.setup import initialise
+from fleet_server.settings import ServerSettings
+from tests.fleet_server.fleet import START_US, Fleet, VirtualClock
+
+SETTINGS = ServerSettings(first_training_pairs=40, retrain_pairs=30)
+
+
+@pytest.fixture(scope="session")
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the owner's, the server's and a trainer's part of a repository."""
+    folder = tmp_path_factory.mktemp("releases")
+    initialise(
+        owner_dir=folder / "owner",
+        server_state=folder / "server",
+        trainer_dir=folder / "trainer",
+        trainer_name="trainer-1",
+        task="wall-distance",
+        clock=VirtualClock(),
+    )
+    return folder
+
+
+@pytest.fixture
+def context(fleet: Fleet, releases: Path) -> Context:
+    """Return the server's parts."""
+    shutil.copytree(releases / "server" / "releases", fleet.state / "releases")
+    return Context(
+        state=fleet.state,
+        settings=SETTINGS,
+        database=fleet.database,
+        repository=OnlineRepository.open(fleet.state, fleet.clock),
+        key=fleet.server_key,
+        clock=fleet.clock,
+        outcomes=Counter(),
+    )
+
+
+@pytest.fixture
+def client(context: Context) -> Iterator[TestClient]:
+    """Give a client without a token; a bug in the server becomes a 500, not an exception."""
+    with TestClient(create_app(context), raise_server_exceptions=False) as made:
+        yield made
+
+
+Login = Callable[[Role], dict[str, str]]
+
+
+@pytest.fixture
+def login(fleet: Fleet) -> Login:
+    """Return a function that makes the headers of a new token with a role."""
+
+    def made(role: Role) -> dict[str, str]:
+        with fleet.database.write() as connection:
+            token = membership.create_token(connection, name=role, role=role, utc_us=START_US)
+        return {"Authorization": f"Bearer {token}"}
+
+    return made

@@ -1,0 +1,178 @@
+"""The queue as a training worker meets it: the worker's own client against the real application."""
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from fleet_server import registration
+from fleet_server.api.context import Context
+from fleet_server.control import Control
+from shared.errors import RefusedError
+from shared.ids import sha256_hex
+from tests.fleet_server.api.conftest import SETTINGS, Login
+from tests.fleet_server.fleet import DEPLOYMENT, Fleet, drive, jpeg, manifest
+from trainer import sign
+from trainer.client import JobLostError, Server
+
+API = "/api/v1"
+BODY = b"a model" * 1000
+
+
+@pytest.fixture
+def worker(client: TestClient, login: Login) -> Iterator[Server]:
+    token = login("trainer")["Authorization"].removeprefix("Bearer ")
+
+    def carry(request: httpx.Request) -> httpx.Response:
+        answer = client.request(
+            request.method, str(request.url), content=request.read(), headers=request.headers.raw
+        )
+        return httpx.Response(
+            answer.status_code, headers=answer.headers.raw, content=answer.content
+        )
+
+    with Server("http://testserver", token, transport=httpx.MockTransport(carry)) as made:
+        yield made
+
+
+@pytest.fixture
+def control(fleet: Fleet) -> Control:
+    return _ask_for_training(fleet)
+
+
+def _ask_for_training(fleet: Fleet) -> Control:
+    """Send enough pairs for a first model and let the server notice."""
+    for manoeuvre in range(4):
+        fleet.send(drive(manoeuvre))
+    made = Control(fleet.database, SETTINGS, fleet.clock)
+    made.settle(threading.Event())
+    return made
+
+
+def _signed(worker: Server, releases: Path, release_seq: int, fleet: Fleet) -> bytes:
+    signer = sign.load_signer(releases / "trainer" / "keys" / "release.key")
+    described = manifest(BODY, release_seq=release_seq)
+    current = worker.role_metadata("trainer-1")
+    return sign.add_release(current, signer, described, BODY, utc_us=fleet.clock.utc_us())
+
+
+def test_a_worker_trains_registers_and_the_cars_are_told(
+    fleet: Fleet, control: Control, worker: Server, releases: Path, context: Context
+) -> None:
+    job = worker.claim("trainer-1")
+    assert job is not None
+    assert (job.deployment, job.task.name, job.lease_s) == (DEPLOYMENT, "wall-distance", 60.0)
+    assert worker.claim("trainer-1") is None
+    page = worker.pairs(job, None)
+    assert [pair.sample.sequence for pair in page.items] == list(range(40))
+    assert page.items[5].jpeg == jpeg(5)
+    assert page.next_cursor is None
+    worker.progress(job, stage="fit", fraction=0.5, message="round 3")
+    assert fleet.queries.training_jobs()[0].fraction == 0.5
+    metadata = _signed(worker, releases, job.release_seq, fleet)
+    described = manifest(BODY, release_seq=job.release_seq)
+    worker.register(job, described, BODY, metadata)
+    (model,) = fleet.queries.models()
+    assert (model.sha256, model.version, model.job) == (sha256_hex(BODY), 1, job.id)
+    assert fleet.queries.training_jobs()[0].state == "done"
+    worker.register(job, described, BODY, metadata)
+    assert len(fleet.queries.models()) == 1
+    control.settle(threading.Event())
+    assert fleet.queries.deployments()[0].latest == model.sha256
+    assert context.repository.model(model.sha256) == BODY
+    with pytest.raises(JobLostError):
+        worker.progress(job, stage="late", fraction=1.0, message="")
+
+
+def test_pairs_come_in_pages_up_to_the_cut(fleet: Fleet, control: Control, worker: Server) -> None:
+    for manoeuvre in range(10, 40):
+        fleet.send(drive(manoeuvre))
+    assert control.look() is False
+    job = worker.claim("trainer-1")
+    assert job is not None
+    fleet.send(drive(90))
+    seen: list[int] = []
+    cursor = None
+    while True:
+        page = worker.pairs(job, cursor)
+        seen += [pair.sample.sequence for pair in page.items]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert seen == [*range(40), *range(100, 400)]
+
+
+def test_a_model_of_another_release_than_promised_is_refused(
+    fleet: Fleet, control: Control, worker: Server, releases: Path
+) -> None:
+    assert control is not None
+    job = worker.claim("trainer-1")
+    assert job is not None
+    metadata = _signed(worker, releases, 9, fleet)
+    with pytest.raises(JobLostError, match="release"):
+        worker.register(job, manifest(BODY, release_seq=9), BODY, metadata)
+    assert fleet.queries.models() == ()
+
+
+def test_a_model_whose_metadata_nobody_signed_is_refused_and_changes_nothing(
+    fleet: Fleet, control: Control, worker: Server, context: Context
+) -> None:
+    assert control is not None
+    job = worker.claim("trainer-1")
+    assert job is not None
+    before = context.repository.metadata_files()
+    with pytest.raises(RefusedError):
+        worker.register(job, manifest(BODY, release_seq=job.release_seq), BODY, b"{}")
+    assert fleet.queries.models() == ()
+    assert context.repository.metadata_files() == before
+    worker.fail(job, "the signature was refused")
+    assert fleet.queries.training_jobs()[0].state == "failed"
+
+
+def test_a_kill_between_release_and_registration_is_finished_at_the_next_start(
+    fleet: Fleet, control: Control, worker: Server, releases: Path, context: Context
+) -> None:
+    assert control is not None
+    job = worker.claim("trainer-1")
+    assert job is not None
+    metadata = _signed(worker, releases, job.release_seq, fleet)
+    context.repository.accept(role="trainer-1", role_metadata=metadata, model=BODY)
+    assert fleet.queries.models() == ()
+    for _ in range(2):
+        registration.reconcile(fleet.database, context.repository, fleet.clock)
+    (model,) = fleet.queries.models()
+    assert (model.sha256, model.job) == (sha256_hex(BODY), job.id)
+    assert fleet.queries.training_jobs()[0].state == "done"
+
+
+def test_an_operator_asks_for_a_training_and_no_second_one(
+    fleet: Fleet, client: TestClient, login: Login
+) -> None:
+    headers = login("operator")
+    body = {"deployment": DEPLOYMENT, "reason": "a new camera"}
+    made = client.post(f"{API}/training-jobs", json=body, headers=headers)
+    assert (made.status_code, made.json()["state"]) == (201, "queued")
+    assert client.post(f"{API}/training-jobs", json=body, headers=headers).status_code == 409
+    entry = fleet.queries.decisions()[-1]
+    assert (entry.kind, entry.actor, entry.reason) == ("train-by-hand", "operator", "a new camera")
+
+
+def test_the_file_and_lineage_of_a_model_are_served(
+    fleet: Fleet, worker: Server, releases: Path, client: TestClient, login: Login
+) -> None:
+    _ask_for_training(fleet)
+    job = worker.claim("trainer-1")
+    assert job is not None
+    metadata = _signed(worker, releases, job.release_seq, fleet)
+    worker.register(job, manifest(BODY, release_seq=job.release_seq), BODY, metadata)
+    headers, digest = login("viewer"), sha256_hex(BODY)
+    assert client.get(f"{API}/models/{digest}/file", headers=headers).content == BODY
+    found = client.get(f"{API}/lineage/model/{digest}", headers=headers).json()
+    assert found["dataset"]["pairs_by_device"] == {"car-1": 40}
+    assert found["decision"]["kind"] == "train-first"
+    assert client.get(f"{API}/lineage/model/{'0' * 64}", headers=headers).status_code == 404
+    car = client.get(f"{API}/lineage/device/car-1", headers=headers).json()
+    assert (car["loaded"], car["model"]) == (None, None)
