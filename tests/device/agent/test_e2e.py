@@ -113,8 +113,9 @@ class Server:
 
 
 @pytest.fixture
-def clock() -> SettableClock:
-    return SettableClock(now_us=SystemClock().utc_us())
+def fleet(tmp_path: Path) -> Fleet:
+    """Return a fleet of today: the agent under test lives by the machine's own clock."""
+    return Fleet(root=tmp_path / "fleet", clock=SettableClock(now_us=SystemClock().utc_us()))
 
 
 @pytest.fixture

@@ -63,14 +63,15 @@ class Fleet:
     key: SigningKey = field(default_factory=lambda: SigningKey(b"s" * 32))
 
     def __post_init__(self) -> None:
-        initialise(
-            owner_dir=self.root / "owner",
-            server_state=self.root / "server",
-            trainer_dir=self.root / "trainer",
-            trainer_name="trainer-1",
-            task=WALL_DISTANCE.name,
-            clock=self.clock,
-        )
+        if not self.root.exists():
+            initialise(
+                owner_dir=self.root / "owner",
+                server_state=self.root / "server",
+                trainer_dir=self.root / "trainer",
+                trainer_name="trainer-1",
+                task=WALL_DISTANCE.name,
+                clock=self.clock,
+            )
         self.repository = OnlineRepository.open(self.root / "server", self.clock)
 
     def release(
