@@ -8,6 +8,7 @@ Laws:
 """
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -114,6 +115,7 @@ def serve(server: Server) -> bool:
     watcher = threading.Thread(target=_relay, args=(stop, web), name="stop", daemon=True)
     for thread in (*threads, watcher):
         thread.start()
+    logger.info("running role=%s", server.role)
     try:
         if web is not None and listener is not None:
             web.run(sockets=[listener])
@@ -141,7 +143,7 @@ def _parts(server: Server) -> Iterator[tuple[str, Callable[[threading.Event], No
     context = server.context
     if server.role in ("all", "ingest"):
         bridge = Bridge(
-            Connection(server.address),
+            Connection(server.address, client_id=_client_id(server.role)),
             database=context.database,
             repository=context.repository,
             key=context.key,
@@ -151,6 +153,11 @@ def _parts(server: Server) -> Iterator[tuple[str, Callable[[threading.Event], No
         yield "bridge", bridge.run
     if server.role in ("all", "control"):
         yield "control", Control(context.database, context.settings, context.clock).run
+
+
+def _client_id(role: Role) -> str:
+    """Return our name at the broker, where a new server for everything replaces the old one."""
+    return users.SERVER_USER if role == "all" else f"{users.SERVER_USER}-{role}-{os.getpid()}"
 
 
 def _thread(
