@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from fleet_server import membership
@@ -50,10 +51,19 @@ def context(fleet: Fleet, releases: Path) -> Context:
     )
 
 
+@pytest.fixture(scope="session")
+def applications() -> list[FastAPI]:
+    """Return a place for the one application of all tests, which takes a while to build."""
+    return []
+
+
 @pytest.fixture
-def client(context: Context) -> Iterator[TestClient]:
+def client(context: Context, applications: list[FastAPI]) -> Iterator[TestClient]:
     """Give a client without a token; a bug in the server becomes a 500, not an exception."""
-    with TestClient(create_app(context), raise_server_exceptions=False) as made:
+    if not applications:
+        applications.append(create_app(context))
+    applications[0].state.context = context
+    with TestClient(applications[0], raise_server_exceptions=False) as made:
         yield made
 
 

@@ -77,10 +77,13 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
 def test_an_empty_fleet_has_views(tmp_path: Path) -> None:
     database = Database.open(tmp_path / "server.sqlite", CLOCK)
     queries = Queries(database)
-    assert queries.devices() == queries.deployments() == queries.manoeuvres(newest=True) == ()
-    assert queries.samples() == queries.batches() == queries.models() == queries.rollouts() == ()
-    assert queries.training_jobs() == queries.decisions() == queries.verdicts() == ()
-    assert queries.quarantine() == queries.history("car-1") == ()
+    lists = (
+        *(queries.devices, queries.deployments, queries.manoeuvres, queries.samples),
+        *(queries.batches, queries.models, queries.rollouts, queries.training_jobs),
+        *(queries.decisions, queries.verdicts, queries.quarantine),
+    )
+    assert [len(each()) for each in lists] == [0] * len(lists)
+    assert queries.history("car-1") == ()
     assert queries.device("car-1") is None
     assert queries.picture("car-1", "00000001-00000000", 1) is None
     assert queries.totals().pairs_stored == 0
