@@ -103,12 +103,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         assert initialised.returncode == 0, initialised.stderr
         broker = made.start("broker", "run", "--state", str(state), "--port", str(made.broker_port))
         stack.callback(_end, broker)
+        made.start_server()
+        stack.callback(lambda: _end(made.server))
         token = made.run(
             *("token", "create", "--state", str(state), "--role", "operator", "--name", "t")
         )
         made.token = token.stdout.strip()
-        made.start_server()
-        stack.callback(lambda: _end(made.server))
         made.call("POST", "deployments", {"name": "garage"})
         yield made
 
