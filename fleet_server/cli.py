@@ -54,22 +54,30 @@ def server(
             raise RetryLaterError("a part of the server died; its log says of what")
 
 
-@click.group()
+@click.group(epilog="Example: parkfleet token create --role operator --name demo")
 def token() -> None:
     """Create access tokens for the REST API."""
 
 
 @token.command(epilog="Example: parkfleet token create --role operator --name demo")
 @_STATE
-@click.option("--role", type=click.Choice(membership.ROLES), required=True)
+@click.option(
+    "--role",
+    type=click.Choice(membership.ROLES),
+    required=True,
+    help="What the token allows; trainer stands apart from the others.",
+)
 @click.option("--name", required=True, help="Whom the token is for; the log book shows it.")
 @json_option
 def create(state: Path, role: membership.Role, name: str, as_json: bool) -> None:
     """Create a token and print it, this once: only its SHA-256 is kept."""
     if not is_name(name):
         raise UsageError(f"--name {name!r}: use letters, digits, dots, hyphens and underscores")
+    path = state / "server.sqlite"
+    if not path.exists():
+        raise UsageError(f"no server keeps its state in {state}: start it once, or mend --state")
     clock = SystemClock()
-    database = Database.open(state / "server.sqlite", clock)
+    database = Database.open(path, clock)
     try:
         with database.write() as connection:
             made = membership.create_token(connection, name=name, role=role, utc_us=clock.utc_us())

@@ -24,7 +24,13 @@ def sim() -> None:
 @sim.command(
     epilog="Example: parkfleet sim car --home var/car-1/home --script var/car-1/script.toml"
 )
-@click.option("--home", type=_FOLDER, default=Path("var/device"), show_default=True)
+@click.option(
+    "--home",
+    type=_FOLDER,
+    default=Path("var/device"),
+    show_default=True,
+    help="The car's home folder.",
+)
 @click.option("--script", type=_FILE, required=True, help="What the person does: a TOML file.")
 @click.option(
     "--speed",
@@ -81,9 +87,21 @@ def car(home: Path, script: Path, speed: float, seed: int, max_manoeuvres: int |
     help="FILE.png for one sheet, otherwise a folder for single pictures.",
 )
 @click.option(
-    "--distance-mm", "distances", default="20,40,80,150,250,350", show_default=True, metavar="LIST"
+    "--distance-mm",
+    "distances",
+    default="20,40,80,150,250,350",
+    show_default=True,
+    metavar="LIST",
+    help="Distances of the bumper to the wall, in mm.",
 )
-@click.option("--angle-deg", "angles", default="0", show_default=True, metavar="LIST")
+@click.option(
+    "--angle-deg",
+    "angles",
+    default="0",
+    show_default=True,
+    metavar="LIST",
+    help="Angles of the wall to the bumper, in degrees.",
+)
 @click.option(
     "--count",
     type=click.IntRange(1, 10_000),
@@ -91,7 +109,13 @@ def car(home: Path, script: Path, speed: float, seed: int, max_manoeuvres: int |
     show_default=True,
     help="Pictures of each place; noise and the place along the wall differ.",
 )
-@click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, show_default=True)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Draws noise and where textures lie.",
+)
 def render(
     *, wanted: tuple[str, ...], out: Path, distances: str, angles: str, count: int, seed: int
 ) -> None:

@@ -28,7 +28,7 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
-@click.group()
+@click.group(epilog="Example: parkfleet trainer run --data recordings --out out/model")
 def trainer() -> None:
     """Train models, or work on the server's training jobs."""
 
@@ -39,7 +39,13 @@ def trainer() -> None:
 )
 @click.option("--server", "url", required=True, help="Address of the fleet server.")
 @click.option("--token-file", type=_FILE, required=True, help="File with a token of role trainer.")
-@click.option("--state", type=_FOLDER, default=Path("var/trainer"), show_default=True)
+@click.option(
+    "--state",
+    type=_FOLDER,
+    default=Path("var/trainer"),
+    show_default=True,
+    help="The worker's folder: keys, runs, MLflow.",
+)
 @click.option("--name", default="trainer-1", show_default=True, help="Its release role's name.")
 @click.option("--settings", "settings_file", type=_FILE, help="TOML file of training settings.")
 @click.option("--once", is_flag=True, help="End after one job, or where there is none.")
@@ -83,7 +89,12 @@ def work(
 )
 @click.option("--data", type=_FOLDER, required=True, help="Folder with images/ and labels.csv.")
 @click.option("--out", type=_FOLDER, required=True, help="Folder for the model and its records.")
-@click.option("--deployment", default="recorded", show_default=True)
+@click.option(
+    "--deployment",
+    default="recorded",
+    show_default=True,
+    help="The deployment that the model is for.",
+)
 @click.option(
     "--task", "task_file", type=_FILE, help="TOML file of the task (default: wall-distance)."
 )

@@ -24,6 +24,7 @@ _RISE = 2.0
 _BACK = 1.3
 _SECONDS = 300.0
 _COLOURS = {"car-1": "#0a7d8c", "car-2": "#b3387b"}
+_EMPTY_WIDTH = 4
 _SHADES = {"beige": "#f3ead9", "red": "#f7d4cf"}
 
 
@@ -154,44 +155,45 @@ def _mm(value: float | None) -> str:
 def plot(
     phases: Sequence[Phase], pairs: dict[str, list[Pair]], versions: dict[str, str], path: Path
 ) -> None:
-    """Draw the error of every manoeuvre of every car, phase by phase, to a PNG at `path`."""
+    """Draw the error of every manoeuvre of every car, phase by phase, to a PNG at `path`.
+
+    A phase without any error (no model yet) is drawn narrow.
+    """
     with mpl.rc_context({"font.size": 10, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(10, 4.4), dpi=140, layout="constrained")
+        figure = Figure(figsize=(10, 4.2), dpi=140, layout="constrained")
         axes = figure.add_subplot()
         at = 0
         for phase in phases:
             chosen = {name: by_manoeuvre(own) for name, own in select(pairs, phase).items()}
-            width = max([1, *(len(own) for own in chosen.values())])
-            axes.axvspan(at - 0.5, at + width - 0.5, color=_SHADES.get(phase.setting, "#eee"), lw=0)
-            axes.text(
-                at + width / 2 - 0.5, 1.01, phase.name.replace(" ", "\n", 1), ha="center",
-                va="bottom", fontsize=8, transform=axes.get_xaxis_transform(),
-            )  # fmt: skip
-            for name, own in chosen.items():
-                _draw_car(axes, name, at, own, versions)
+            width = _draw_phase(axes, phase, at, chosen, versions)
             at += width
-        axes.set(xlabel="manoeuvre", ylabel="mean absolute error (mm)", xlim=(-0.5, at - 0.5))
+        axes.set(xlim=(-0.5, at - 0.5), xlabel="manoeuvres, one after the other")
+        axes.set(ylabel="mean absolute error (mm)", xticks=[])
         axes.set_ylim(bottom=0)
         handles, labels = axes.get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
-        axes.legend(unique.values(), unique.keys(), frameon=False, loc="upper left")
+        axes.legend(unique.values(), unique.keys(), frameon=False, loc="upper right")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
 
 
-def _draw_car(
-    axes: Any, name: str, at: int, manoeuvres: list[Measured], versions: dict[str, str]
-) -> None:
-    points = [
-        (at + i, m.mae_sensor_mm, m.models)
-        for i, m in enumerate(manoeuvres)
-        if m.mae_sensor_mm is not None
-    ]
-    if not points:
-        return
-    xs, ys, models = zip(*points, strict=True)
-    axes.plot(xs, ys, "o-", color=_COLOURS.get(name, "#444"), ms=3.5, lw=1.2, label=name)
-    axes.annotate(
-        versions.get(models[0][0], "?"), (xs[0], ys[0]), xytext=(0, 8), fontsize=8,
-        textcoords="offset points", ha="center", color=_COLOURS.get(name, "#444"),
-    )  # fmt: skip
+def _draw_phase(
+    axes: Any, phase: Phase, at: int, chosen: dict[str, list[Measured]], versions: dict[str, str]
+) -> int:
+    errors = {
+        name: [m.mae_sensor_mm for m in own if m.mae_sensor_mm is not None]
+        for name, own in chosen.items()
+    }
+    width = max([_EMPTY_WIDTH, *map(len, errors.values())])
+    middle = at + width / 2 - 0.5
+    axes.axvspan(at - 0.5, at + width - 0.5, color=_SHADES.get(phase.setting, "#eeeeee"), lw=0)
+    title = phase.name.replace(" ", "\n", 1)
+    above = axes.get_xaxis_transform()
+    axes.text(middle, 1.02, title, ha="center", va="bottom", fontsize=9, transform=above)
+    models = {model for own in chosen.values() for m in own for model in m.models}
+    named = ", ".join(sorted(versions.get(model, "?") for model in models)) or "no model"
+    axes.text(middle, 0.96, named, ha="center", va="top", fontsize=9, color="#555", transform=above)
+    for name, own in errors.items():
+        colour = _COLOURS.get(name, "#444444")
+        axes.plot(range(at, at + len(own)), own, "o-", color=colour, ms=3.5, lw=1.2, label=name)
+    return width

@@ -148,7 +148,7 @@ class Fleet:
 
     def start_server(self) -> None:
         """Start the server, which makes its release repository first where there is none."""
-        if not (self.server_state / "releases" / "root.json").exists():
+        if not (self.server_state / "releases").exists():
             self._init_releases()
         self.processes.start(
             "server",
