@@ -13,7 +13,7 @@ Laws:
   time to pass.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -164,15 +164,16 @@ class Demo:
             phase.runs[car.name] = car.run
             phase.loaded[car.name] = self._fleet.journal_counts(car)["loaded"]
             self._view.scene.cars[car.name].floor = scene
-        self._wait(name, lambda: all(self._done(car, manoeuvres) for car in floors), _DRIVE_S)
+        self._wait(name, lambda: self._all_done(floors, manoeuvres), _DRIVE_S)
         self._phases.append(phase)
         self._view.end(stage)
         phase.seconds = stage.seconds or 0.0
 
-    def _done(self, car: Car, manoeuvres: int) -> bool:
-        done = int(car.progress()["done"])
-        self._view.scene.cars[car.name].driven = f"{done}/{manoeuvres}"
-        return done >= manoeuvres
+    def _all_done(self, cars: Iterable[Car], manoeuvres: int) -> bool:
+        done = {car.name: int(car.progress()["done"]) for car in cars}
+        for name, number in done.items():
+            self._view.scene.cars[name].driven = f"{number}/{manoeuvres}"
+        return min(done.values()) >= manoeuvres
 
     def _await_model(self, cars: list[Car], *, known: str | None, what: str) -> str:
         stage = self._view.begin(f"{what}: decided, trained, signed, sent, loaded")
@@ -233,7 +234,10 @@ class Demo:
             line.network = "cut" if self._fleet.cars[name].cable.is_cut else "on"
             line.errors_mm = errors.get(name, [])
             line.loaded = versions.get(str(item.get("loaded")), "no model")
-        scene.pairs = (
-            sum(self._stored().values()),
-            sum(int(str(item["pairs_logged"] or 0)) for item in devices.values()),
-        )
+        stored = self._stored()
+        # A car's report is older than its newest rows.
+        logged = {
+            name: max(stored[name], int(str(item["pairs_logged"] or 0)))
+            for name, item in devices.items()
+        }
+        scene.pairs = (sum(stored.values()), sum(logged.values()))
