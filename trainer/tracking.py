@@ -127,5 +127,9 @@ class Notebook:
             self._client.set_terminated(run.info.run_id, "KILLED", end_time=self._now_ms())
         return len(left)
 
+    def status(self, run_id: str) -> str:
+        """Return RUNNING, FINISHED, FAILED or KILLED."""
+        return str(self._client.get_run(run_id).info.status)
+
     def _now_ms(self) -> int:
         return self._clock.utc_us() // 1000

@@ -165,6 +165,16 @@ def test_metadata_of_another_key_fails_the_job(tmp_path: Path, pairs: list[Pair]
     assert "no signature of our key" in double.failed
 
 
+def test_a_run_that_a_kill_left_open_is_closed_at_the_next_start(tmp_path: Path) -> None:
+    from trainer.tracking import Notebook
+
+    run_id = Notebook(tmp_path, SystemClock()).begin("tiny", {}, {})
+    notebook = Notebook(tmp_path, SystemClock())
+    assert notebook.end_left_over() == 1
+    assert notebook.end_left_over() == 0
+    assert notebook.status(run_id) == "KILLED"
+
+
 def test_representative_pictures_cover_every_bin() -> None:
     from trainer.dataset import Part, label_bins
     from trainer.quantise import representative
