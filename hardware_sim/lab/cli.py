@@ -65,11 +65,11 @@ def demo(
     with (
         _folders(state, out),
         Fleet(state, clock, http_port=port, settings=plan.server_settings) as fleet,
-        View(Scene(title=_TITLE), clock, console) as view,
     ):
         begun_us = clock.monotonic_us()
         try:
-            told = Demo(fleet, view, plan, clock).tell()
+            with View(Scene(title=_TITLE), clock, console) as view:
+                told = Demo(fleet, view, plan, clock).tell()
         except (ProcessDiedError, WaitTimeoutError) as error:
             raise ParkfleetError(f"{error} (logs: {state / 'logs'})") from None
         seconds = (clock.monotonic_us() - begun_us) / 1e6
