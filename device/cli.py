@@ -111,7 +111,7 @@ def sync_once(home_folder: Path, *, broker: str | None, timeout_s: float, as_jso
 
 
 @device.command(
-    epilog="Example: parkfleet device enrol --server http://127.0.0.1:8080 --code F3K9-Q2TX"
+    epilog="Example: parkfleet device enrol --server http://127.0.0.1:8080 --code CODE"
 )
 @home_option
 @click.option("--server", "server_url", required=True, help="Address of the fleet server.")

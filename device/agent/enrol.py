@@ -3,6 +3,8 @@ fleet.
 
 Laws:
 - private halves never leave the car: the server sees a public key and a digest;
+- the code names the server's key and the release root that the operator meant: an answer with
+  others is refused, so that nobody who stands in for the server can own the car;
 - nothing is written before the server agreed, so that a refused enrolment changes nothing;
 - `enrolment.json` is removed before anything it vouches for changes and written after everything
   else: killed at any instant, a car is enrolled in the old fleet, in none, or in the new one, and
@@ -11,6 +13,7 @@ Laws:
 """
 
 import os
+import re
 import shutil
 from contextlib import closing
 from urllib.parse import urlsplit
@@ -25,12 +28,14 @@ from device.journal import Journal
 from shared.errors import RefusedError, UsageError
 from shared.ids import DeviceName, Name, is_device_name, sha256_hex
 from shared.messages import Desired
-from shared.signing import SigningKey, write_secret
+from shared.signing import SigningKey, VerifyKey, write_secret
 from shared.task import Task
 
 _ANSWER_LIMIT_BYTES = 1024 * 1024
 _PATH = "/api/v1/enrolments/claim"
 _TIMEOUT_S = 15.0
+_CODE = re.compile(r"[A-Za-z0-9_-]{16,64}\.(?P<server_key>[0-9a-f]{16})\.(?P<root>[0-9a-f]{16})")
+"""A secret, then the first 64 bits of the SHA-256 of the server's key and of the release root."""
 
 
 class _Broker(msgspec.Struct, frozen=True):
@@ -64,7 +69,7 @@ def enrol(
 
     Raises:
         UsageError: it is enrolled already (without `force`), the address or the code is wrong, or
-            the server does not answer or answers nonsense.
+            the server does not answer, answers nonsense or is not the one that the code names.
     """
     name = device or home.settings().name
     if not is_device_name(name):
@@ -72,12 +77,15 @@ def enrol(
     if home.enrolment.exists() and not force:
         raise UsageError(f"{home.root} is enrolled already; --force enrols it anew with new keys")
     url = _claim_url(server_url)
+    named = _CODE.fullmatch(code.strip())
+    if named is None:
+        raise UsageError("this is no enrolment code: copy all of it, both dots included")
     home.create()
     raw_key, secret = os.urandom(32), os.urandom(32).hex()
     answer = _claim(
         url,
         {
-            "code": code.strip(),
+            "code": named[0],
             "device": name,
             "public_key": SigningKey(raw_key).public.raw.hex(),
             "mqtt_secret_sha256": sha256_hex(secret.encode()),
@@ -85,6 +93,7 @@ def enrol(
     )
     if answer.device != name:
         raise UsageError(f"the server answered for {answer.device!r} instead of {name!r}")
+    _check_identity(answer, server_key=named["server_key"], root=named["root"])
     _install(home, answer, raw_key, secret)
     enrolment = Enrolment(
         device=name,
@@ -133,6 +142,15 @@ def _claim(url: str, claim: dict[str, str]) -> _Answer:
     except (msgspec.MsgspecError, RecursionError, RefusedError) as error:
         raise UsageError(f"{url} did not answer like a fleet server: {error}"[:300]) from None
     return answer
+
+
+def _check_identity(answer: _Answer, *, server_key: str, root: str) -> None:
+    key = VerifyKey(bytes.fromhex(answer.server_public_key))
+    if key.key_id != server_key or sha256_hex(answer.tuf_root.encode())[:16] != root:
+        raise UsageError(
+            "this is not the server that the code is from, or its release root was changed since: "
+            "nothing was kept; check the address and ask for a new code"
+        )
 
 
 def _reason(status: int, body: bytes) -> str:

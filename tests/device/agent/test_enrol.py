@@ -24,6 +24,7 @@ from tests.device.agent.world import Fleet
 pytestmark = pytest.mark.e2e
 
 SERVER_KEY = "ab" * 32
+SECRET = "F3K9Q2TXF3K9Q2TX-_abcd"
 
 
 @dataclass
@@ -32,23 +33,30 @@ class Desk:
 
     answer: dict[str, object]
     url: str = ""
+    code: str = ""
     status: int = 200
     raw: bytes | None = None
     heard: list[dict[str, str]] = field(default_factory=list)
 
 
+def code_of(server_key: bytes, root: bytes) -> str:
+    return ".".join((SECRET, sha256_hex(server_key)[:16], sha256_hex(root)[:16]))
+
+
 @pytest.fixture
 def desk(fleet: Fleet) -> Iterator[Desk]:
+    root = fleet.repository.root()
     made = Desk(
+        code=code_of(bytes.fromhex(SERVER_KEY), root),
         answer={
             "device": "car-1",
             "broker": {"host": "127.0.0.1", "port": 1883, "ca_pem": None},
             "server_public_key": SERVER_KEY,
-            "tuf_root": fleet.repository.root().decode(),
+            "tuf_root": root.decode(),
             "task": msgspec.to_builtins(WALL_DISTANCE),
             "deployment": "beige",
             "added_in_a_later_version": True,
-        }
+        },
     )
 
     class Handler(BaseHTTPRequestHandler):
@@ -80,12 +88,12 @@ def home(tmp_path: Path) -> Home:
 
 
 def test_a_car_makes_its_keys_and_shows_only_the_public_halves(desk: Desk, home: Home) -> None:
-    enrolment = enrol(home, server_url=desk.url + "/", code=" c0de ", device="car-1")
+    enrolment = enrol(home, server_url=desk.url + "/", code=f" {desk.code} ", device="car-1")
     (claim,) = desk.heard
     key = load_signing_key(home)
     secret = home.mqtt_secret.read_text()
     assert claim == {
-        "code": "c0de",
+        "code": desk.code,
         "device": "car-1",
         "public_key": key.public.raw.hex(),
         "mqtt_secret_sha256": sha256_hex(secret.encode()),
@@ -102,20 +110,20 @@ def test_a_car_makes_its_keys_and_shows_only_the_public_halves(desk: Desk, home:
 
 def test_a_brokers_certificate_is_kept(desk: Desk, home: Home) -> None:
     desk.answer["broker"] = {"host": "broker", "port": 8883, "ca_pem": "PEM"}
-    address = broker_address(home, enrol(home, server_url=desk.url, code="c", device="car-1"))
+    address = broker_address(home, enrol(home, server_url=desk.url, code=desk.code, device="car-1"))
     assert address.ca_file == str(home.broker_ca)
     assert home.broker_ca.read_text() == "PEM"
 
 
 def test_a_second_enrolment_needs_force_and_then_makes_new_keys(desk: Desk, home: Home) -> None:
-    enrol(home, server_url=desk.url, code="c", device="car-1")
+    enrol(home, server_url=desk.url, code=desk.code, device="car-1")
     first = home.signing_key.read_bytes()
     with pytest.raises(UsageError, match="enrolled already"):
-        enrol(home, server_url=desk.url, code="d", device="car-1")
+        enrol(home, server_url=desk.url, code=desk.code, device="car-1")
     assert len(desk.heard) == 1
     journal = Journal.open(home.journal)
     journal.set_desired(Desired(device="car-1", epoch=5, revision=5, deployment="old"))
-    enrol(home, server_url=desk.url, code="d", device="car-1", force=True)
+    enrol(home, server_url=desk.url, code=desk.code, device="car-1", force=True)
     assert home.signing_key.read_bytes() != first
     wish = journal.desired()
     journal.close()
@@ -124,11 +132,11 @@ def test_a_second_enrolment_needs_force_and_then_makes_new_keys(desk: Desk, home
 
 
 def test_a_refused_enrolment_changes_nothing(desk: Desk, home: Home) -> None:
-    enrol(home, server_url=desk.url, code="c", device="car-1")
+    enrol(home, server_url=desk.url, code=desk.code, device="car-1")
     before = {path: path.read_bytes() for path in home.root.rglob("*") if path.is_file()}
     desk.status, desk.raw = 403, b'{"title": "Forbidden", "detail": "the code was used"}'
     with pytest.raises(UsageError, match="refused the enrolment: the code was used"):
-        enrol(home, server_url=desk.url, code="c", device="car-1", force=True)
+        enrol(home, server_url=desk.url, code=desk.code, device="car-1", force=True)
     assert {p: p.read_bytes() for p in home.root.rglob("*") if p.is_file()} == before
 
 
@@ -150,7 +158,7 @@ def test_an_answer_that_is_not_a_fleet_servers_is_refused(
 ) -> None:
     desk.answer[field] = value
     with pytest.raises(UsageError):
-        enrol(home, server_url=desk.url, code="c", device="car-1")
+        enrol(home, server_url=desk.url, code=desk.code, device="car-1")
     assert not home.enrolment.exists()
     assert not home.signing_key.exists()
 
@@ -159,11 +167,11 @@ def test_an_answer_that_is_not_a_fleet_servers_is_refused(
 def test_rubbish_is_refused_in_one_line(desk: Desk, home: Home, raw: bytes) -> None:
     desk.raw = raw
     with pytest.raises(UsageError) as caught:
-        enrol(home, server_url=desk.url, code="c", device="car-1")
+        enrol(home, server_url=desk.url, code=desk.code, device="car-1")
     assert len(str(caught.value)) < 400
     desk.status = 500
     with pytest.raises(UsageError, match="HTTP 500"):
-        enrol(home, server_url=desk.url, code="c", device="car-1")
+        enrol(home, server_url=desk.url, code=desk.code, device="car-1")
 
 
 @pytest.mark.parametrize(
@@ -176,20 +184,42 @@ def test_rubbish_is_refused_in_one_line(desk: Desk, home: Home, raw: bytes) -> N
     ],
 )
 def test_a_wrong_address_says_what_is_wrong(home: Home, url: str, reason: str) -> None:
+    code = code_of(b"", b"")
     with pytest.raises(UsageError, match=reason):
-        enrol(home, server_url=url, code="c", device="car-1")
+        enrol(home, server_url=url, code=code, device="car-1")
 
 
 def test_a_bad_name_is_refused_before_anything_is_sent(desk: Desk, home: Home) -> None:
     with pytest.raises(UsageError, match="no car may be called"):
-        enrol(home, server_url=desk.url, code="c", device="Car/1")
+        enrol(home, server_url=desk.url, code=desk.code, device="Car/1")
+    assert desk.heard == []
+
+
+@pytest.mark.parametrize("other", ["key", "root", "both"])
+def test_a_server_that_the_code_does_not_name_is_refused_and_nothing_kept(
+    desk: Desk, home: Home, fleet: Fleet, other: str
+) -> None:
+    key = bytes.fromhex(SERVER_KEY) if other == "root" else b"k" * 32
+    root = fleet.repository.root() if other == "key" else b"another fleet's"
+    with pytest.raises(UsageError, match="not the server that the code is from"):
+        enrol(home, server_url=desk.url, code=code_of(key, root), device="car-1")
+    assert [path for path in home.root.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["", "c0de", SECRET, f"{SECRET}.{'0' * 16}", f"{SECRET}.{'0' * 16}.{'0' * 15}", "x" * 99],
+)
+def test_a_code_that_names_no_server_is_not_sent(desk: Desk, home: Home, code: str) -> None:
+    with pytest.raises(UsageError, match="no enrolment code"):
+        enrol(home, server_url=desk.url, code=code, device="car-1")
     assert desk.heard == []
 
 
 def test_killed_at_any_write_a_car_is_enrolled_in_one_fleet_or_in_none(
     desk: Desk, home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enrol(home, server_url=desk.url, code="c", device="car-1")
+    enrol(home, server_url=desk.url, code=desk.code, device="car-1")
 
     class KilledError(BaseException):
         pass
@@ -205,11 +235,11 @@ def test_killed_at_any_write_a_car_is_enrolled_in_one_fleet_or_in_none(
 
         monkeypatch.setattr("device.agent.enrol.write_secret", write)
         with pytest.raises(KilledError):
-            enrol(home, server_url=desk.url, code="c", device="car-1", force=True)
+            enrol(home, server_url=desk.url, code=desk.code, device="car-1", force=True)
         monkeypatch.undo()
         assert not home.enrolment.exists()
         with pytest.raises(UsageError, match="is not enrolled"):
             load_enrolment(home)
-    enrol(home, server_url=desk.url, code="c", device="car-1")
+    enrol(home, server_url=desk.url, code=desk.code, device="car-1")
     assert load_enrolment(home).device == "car-1"
     assert load_signing_key(home).public.raw.hex() == desk.heard[-1]["public_key"]
