@@ -36,7 +36,7 @@ from device.wheel_control import WheelControl
 from shared.errors import HardwareError, ParkfleetError, UsageError
 from shared.messages import Desired, Telemetry
 from shared.samples import Source
-from shared.task import WALL_DISTANCE
+from shared.task import WALL_DISTANCE, Task
 
 _log = logging.getLogger(__name__)
 
@@ -55,10 +55,13 @@ def run(
     *,
     stop: Callable[[], bool],
     entropy: bytes | None = None,
+    task: Task = WALL_DISTANCE,
+    rules: Rules | None = None,
 ) -> None:
     """Drive until `stop()`; the instruments stay open, the motors are cut.
 
-    `entropy` is four bytes for the boot id (None: from the operating system).
+    `entropy` is four bytes for the boot id (None: from the operating system). `rules` are those of
+    parking (None: the car's own, with the target of its settings).
 
     Raises:
         UsageError: the home folder or its journal cannot be used, or another process drives it.
@@ -84,6 +87,8 @@ def run(
             recorder=recorder,
             live=live,
             boot=boot,
+            task=task,
+            rules=rules or Rules(target_mm=settings.target_mm),
         )
         opened.callback(drive.finish)
         due_us = clock.monotonic_us()
@@ -130,13 +135,14 @@ class Drive:
         recorder: Recorder,
         live: LiveSocket,
         boot: str,
+        task: Task,
+        rules: Rules,
     ) -> None:
         """Take everything that is open; the car stands and knows no model yet."""
-        task = WALL_DISTANCE
         self._settings, self._instruments = settings, instruments
         self._clock = instruments.clock
         self._journal, self._recorder, self._live = journal, recorder, live
-        self._rules = Rules(target_mm=settings.target_mm)
+        self._rules = rules
         self._wheels = WheelControl(settings.chassis)
         self._senses = Senses(
             self._clock, instruments.camera, instruments.range_sensor, self._wheels, task
