@@ -4,7 +4,11 @@ Laws:
 - the network thread only moves bytes: everything it sees becomes an event in a queue, and the one
   thread that owns the connection takes them from there. (A callback that raises kills paho's thread
   while `is_connected()` stays true, so no rule of ours ever runs inside one.)
-- a message of QoS 1 is acknowledged by `acknowledge`, after its owner has stored it, never before;
+- nothing that a broker sends ends the network thread: what is no MQTT ends the connection;
+- messages wait in bounded memory, and what does not fit is counted; that the connection came or
+  went is told whatever else waits;
+- a message of QoS 1 is acknowledged by `acknowledge`, after its owner has stored it, never before,
+  and on the connection that brought it or not at all;
 - an MQTT acknowledgement is no receipt: brokers acknowledge what they later drop;
 - no retries of messages here: what must arrive is kept by its owner until a receipt says so. Only
   the TCP connection itself is re-established, with back-off.
@@ -13,12 +17,13 @@ Laws:
 import logging
 import queue
 import ssl
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from shared.errors import RetryLaterError
@@ -26,6 +31,10 @@ from shared.errors import RetryLaterError
 logger = logging.getLogger(__name__)
 
 _QUEUE_LIMIT = 10_000
+_QUEUE_BYTES = 64 * 1024 * 1024
+"""Several times the largest model with its metadata."""
+
+_RUBBISH_PAUSE_S = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,13 +51,14 @@ class Disconnected:
 
 @dataclass(frozen=True, kw_only=True)
 class Received:
-    """A message arrived. `mid` is what `acknowledge` takes."""
+    """A message arrived. `acknowledge` takes it by `mid`, which holds for `connection` alone."""
 
     topic: str
     payload: bytes
     qos: int
     retained: bool
     mid: int
+    connection: int = 0
 
 
 Event = Connected | Disconnected | Received
@@ -80,6 +90,23 @@ class Address:
         return f"Address({self.user}@{self.host}:{self.port})"
 
 
+class _Client(paho.Client):
+    """paho's client, whose thread outlives what a broker sends."""
+
+    failed: Callable[[Exception], bool]
+
+    def loop_forever(
+        self, timeout: float = 1.0, retry_first_connection: bool = False
+    ) -> MQTTErrorCode:
+        """Run as paho does; where that raises, connect anew, for as long as `failed` says so."""
+        while True:
+            try:
+                return super().loop_forever(timeout, retry_first_connection)
+            except Exception as error:  # noqa: BLE001 - the port: paho's parsers raise what they like
+                if not self.failed(error):
+                    return MQTTErrorCode.MQTT_ERR_UNKNOWN
+
+
 class Connection:
     """One client's connection. Owned by one thread, which calls `next_event` in a loop."""
 
@@ -93,7 +120,11 @@ class Connection:
         """
         self._address = address
         self._will = will
-        self._events: queue.Queue[Event] = queue.Queue(_QUEUE_LIMIT)
+        self._events: queue.Queue[Event] = queue.Queue()
+        self._lock = threading.Lock()
+        self._waiting = self._waiting_bytes = 0
+        self._number = 0
+        self._stopping = threading.Event()
         self._client = self._build(client_id or address.user)
         self.connected = False
         self.dropped = 0
@@ -101,9 +132,7 @@ class Connection:
     def start(self) -> None:
         """Begin to connect in the background; `Connected` follows when it succeeded."""
         self._set_will()
-        self._client.connect_async(
-            self._address.host, self._address.port, keepalive=self._address.keepalive_s
-        )
+        self._aim()
         self._client.loop_start()
 
     def stop(self, *, last_words: Will | None = None) -> None:
@@ -116,6 +145,7 @@ class Connection:
                 info.wait_for_publish(timeout=2.0)
             except (RuntimeError, ValueError):
                 logger.info("last words not sent topic=%s", last_words.topic)
+        self._stopping.set()
         self._client.disconnect()
         self._client.loop_stop()
         self.connected = False
@@ -134,6 +164,8 @@ class Connection:
             self.connected = True
         elif isinstance(event, Disconnected):
             self.connected = False
+        else:
+            self._make_room(event)
         return event
 
     def subscribe(self, topic_filter: str, qos: int = 1) -> None:
@@ -158,11 +190,11 @@ class Connection:
 
     def acknowledge(self, message: Received) -> None:
         """Tell the broker that `message` is in our keeping."""
-        if message.qos:
+        if message.qos and message.connection == self._number:
             self._client.ack(message.mid, message.qos)
 
-    def _build(self, client_id: str) -> paho.Client:
-        client = paho.Client(
+    def _build(self, client_id: str) -> _Client:
+        client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             clean_session=True,
@@ -175,6 +207,7 @@ class Connection:
         client.reconnect_delay_set(min_delay=1, max_delay=30)
         client.max_inflight_messages_set(20)
         client.max_queued_messages_set(1000)
+        client.failed = self._failed
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -187,12 +220,41 @@ class Connection:
             will = self._will()
             self._client.will_set(will.topic, will.payload, will.qos, will.retained)
 
+    def _aim(self) -> None:
+        self._client.connect_async(
+            self._address.host, self._address.port, keepalive=self._address.keepalive_s
+        )
+
     def _put(self, event: Event) -> None:
-        try:
-            self._events.put_nowait(event)
-        except queue.Full:
+        if isinstance(event, Received) and not self._has_room(event):
             # Not acknowledged, so the broker or its sender keeps it; counted, so that it is seen.
             self.dropped += 1
+            return
+        self._events.put(event)
+
+    def _has_room(self, message: Received) -> bool:
+        with self._lock:
+            size_bytes = self._waiting_bytes + len(message.payload)
+            if self._waiting >= _QUEUE_LIMIT or size_bytes > _QUEUE_BYTES:
+                return False
+            self._waiting += 1
+            self._waiting_bytes += len(message.payload)
+            return True
+
+    def _make_room(self, message: Received) -> None:
+        with self._lock:
+            self._waiting -= 1
+            self._waiting_bytes -= len(message.payload)
+
+    def _failed(self, error: Exception) -> bool:
+        """Give up a connection on which the network thread failed; tell whether to make another."""
+        logger.warning("connection_given_up error=%r", error)
+        self._client.drop_out_messages()
+        self._put(Disconnected(reason="the broker sent what is no MQTT"))
+        if self._stopping.wait(_RUBBISH_PAUSE_S):
+            return False
+        self._aim()
+        return True
 
     def _on_pre_connect(self, _client: paho.Client, _data: Any) -> None:
         self._set_will()
@@ -200,7 +262,11 @@ class Connection:
     def _on_connect(
         self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
-        self._put(Disconnected(reason=f"refused: {reason}") if reason.is_failure else Connected())
+        if reason.is_failure:
+            self._put(Disconnected(reason=f"refused: {reason}"))
+            return
+        self._number += 1
+        self._put(Connected())
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
         self._put(Disconnected(reason="no route to the broker"))
@@ -221,5 +287,6 @@ class Connection:
                 qos=message.qos,
                 retained=message.retain,
                 mid=message.mid,
+                connection=self._number,
             )
         )

@@ -34,8 +34,35 @@ def test_events_come_in_order_and_tell_whether_we_are_connected() -> None:
     assert told == [(events[0], True), (events[1], True), (events[2], False)]
 
 
-def test_what_does_not_fit_the_queue_is_counted() -> None:
+def _message(size_bytes: int) -> Received:
+    return Received(topic="t", payload=bytes(size_bytes), qos=1, retained=False, mid=1)
+
+
+def test_messages_that_do_not_fit_the_queue_are_counted() -> None:
     connection = Connection(ADDRESS)
     for _ in range(10_003):
-        connection._put(Connected())
+        connection._put(_message(1))
     assert connection.dropped == 3
+
+
+def test_a_flood_of_long_messages_holds_no_more_memory_than_the_limit() -> None:
+    connection = Connection(ADDRESS)
+    megabyte = 1024 * 1024
+    for _ in range(70):
+        connection._put(_message(megabyte))
+    assert connection.dropped == 6
+    while connection.next_event(0) is not None:
+        pass
+    connection._put(_message(megabyte))
+    assert connection.dropped == 6
+
+
+def test_a_connection_is_told_however_many_messages_wait() -> None:
+    connection = Connection(ADDRESS)
+    for _ in range(10_003):
+        connection._put(_message(1))
+    connection._put(Disconnected(reason="gone"))
+    connection._put(Connected())
+    told = [connection.next_event(0) for _ in range(10_002)]
+    assert told[-2:] == [Disconnected(reason="gone"), Connected()]
+    assert connection.connected

@@ -179,3 +179,45 @@ def test_last_words_are_said_before_a_clean_end(listener: Listener, connection: 
     assert first == 0x30
     assert body.endswith(b"offline")
     assert peer.packet() == (0xE0, b"")
+
+
+@pytest.mark.parametrize(
+    "packet",
+    [
+        b"\x30\x04\x00\x02\xff\xfe",  # a topic that is no UTF-8
+        b"\x30\x00",  # a message without a topic
+        b"\x32\x03\x00\x01t",  # a message of QoS 1 without its number
+        b"\x40\x01\x00",  # an acknowledgement cut short
+    ],
+)
+def test_no_rubbish_of_a_broker_ends_the_network_thread(
+    listener: Listener, connection: Connection, packet: bytes
+) -> None:
+    peer, _ = listener.meet()
+    expect(connection, Connected)
+    peer.stream.sendall(packet)
+    peer.publish(7, b"alive")
+    told = connection.next_event(WAIT_S)
+    if isinstance(told, Disconnected):
+        peer, _ = listener.meet()
+        expect(connection, Connected)
+        peer.publish(7, b"alive")
+        told = connection.next_event(WAIT_S)
+    assert isinstance(told, Received)
+    assert told.payload == b"alive"
+
+
+def test_a_message_of_a_lost_connection_is_not_acknowledged_on_the_next(
+    listener: Listener, connection: Connection
+) -> None:
+    peer, _ = listener.meet()
+    expect(connection, Connected)
+    peer.publish(7, b"old")
+    message = expect(connection, Received)
+    assert isinstance(message, Received)
+    peer.stream.close()
+    expect(connection, Disconnected)
+    peer, _ = listener.meet()
+    expect(connection, Connected)
+    connection.acknowledge(message)
+    assert peer.is_quiet()
