@@ -4,8 +4,8 @@ Laws:
 - the unit is the manoeuvre: the pictures of one manoeuvre are near-twins, and taken singly they
   raise false alarms in most windows;
 - without drift the expected number of manoeuvres between false alarms is at least 1 / alpha,
-  however long one looks (Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for sequential
-  change detection", New England Journal of Statistics in Data Science, 2024);
+  however long one looks (Shin, Ramdas and Rinaldo, "E-detectors: a nonparametric framework for
+  sequential change detection", New England Journal of Statistics in Data Science, 2024);
 - what a model is measured against is its own error on this very car, over its first manoeuvres;
   until these are driven, the error that its manifest promises;
 - the memory is one small record, whatever the car has driven; a new model begins anew.
