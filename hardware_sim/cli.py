@@ -1,16 +1,23 @@
 """The verb `parkfleet sim`: a simulated car, and pictures of scenes; thin shells."""
 
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import click
 
 from hardware_sim import scene as scenes
+from shared.cli import emit, json_option
 from shared.clock import SystemClock
 from shared.errors import UsageError
+from shared.ids import is_name
+
+if TYPE_CHECKING:
+    from hardware_sim.replaying import Replayed
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -131,6 +138,78 @@ def render(
     else:
         written = gallery.write_each(shots, out)
         click.echo(f"{len(written)} pictures in {out}")
+
+
+@sim.command(
+    epilog="Example: parkfleet sim replay --data recorded/beige --deployment beige "
+    "--home var/car-1/home"
+)
+@click.option("--data", type=_FOLDER, required=True, help="Folder with images/ and labels.csv.")
+@click.option("--deployment", required=True, help="The deployment that the pairs belong to.")
+@click.option(
+    "--home",
+    type=_FOLDER,
+    default=Path("var/device"),
+    show_default=True,
+    help="The car's home folder.",
+)
+@click.option(
+    "--task", "task_file", type=_FILE, help="TOML file of the task (default: the car's own)."
+)
+@click.option(
+    "--speed",
+    type=click.FloatRange(0.0, 1000.0),
+    default=0.0,
+    show_default=True,
+    help="Recorded seconds in a real one; 0 for as many as the machine can compute.",
+)
+@json_option
+def replay(
+    *, data: Path, deployment: str, home: Path, task_file: Path | None, speed: float, as_json: bool
+) -> int:
+    """Drive recorded pictures and labels through a car, in place of camera and range sensor.
+
+    Each recorded manoeuvre becomes one of the car's, each picture one pair in its journal; send
+    them with 'parkfleet device sync-once'. A row that cannot be used is named by its line and
+    skipped; exit code 1 where a picture came into no journal.
+    """
+    from hardware_sim import recorded, replaying
+
+    if not is_name(deployment):
+        raise UsageError(f"{deployment!r} cannot name a deployment")
+    task = replaying.task_of(home, task_file)
+    recording = recorded.read(data, task)
+    for row in recording.skipped:
+        click.echo(f"{data / 'labels.csv'}:{row.line}: skipped: {row.reason}", err=True)
+    with _signals() as seen, _bar("replaying", recording.pictures) as tell:
+        done = replaying.replay(
+            home,
+            recording,
+            task=task,
+            deployment=deployment,
+            real=SystemClock(),
+            speed=speed,
+            stop=lambda: bool(seen),
+            tell=tell,
+        )
+    if signal.SIGINT in seen:
+        raise KeyboardInterrupt
+    emit(done, as_json=as_json, text=_replayed(done))
+    return 1 if done.lost else 0
+
+
+def _replayed(done: "Replayed") -> str:
+    return (
+        f"{done.pairs} pairs of {len(done.manoeuvres)} manoeuvres logged by {done.device} in boot "
+        f"{done.boot}, {len(done.skipped)} rows skipped, {done.lost} pictures lost"
+    )
+
+
+@contextmanager
+def _bar(label: str, length: int) -> Iterator[Callable[[int], None]]:
+    """Show progress on stderr; yield what takes how far it is."""
+    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
+        yield lambda so_far: bar.update(so_far - bar.pos)
 
 
 def _numbers(text: str, option: str, *, low: float, high: float) -> list[float]:

@@ -8,15 +8,20 @@ import pytest
 
 from device.hardware import Instruments, open_instruments
 from shared.errors import HardwareError, UsageError
+from tests.hardware_sim.recordings import record_approaches
 
 
-@pytest.fixture(params=["sim", "pi"])
+@pytest.fixture(params=["sim", "replay", "pi"])
 def instruments(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Instruments]:
     """A backend's instruments, the wheels free to turn."""
     configuration = None
     if request.param == "sim":
         configuration = tmp_path / "sim.toml"
         configuration.write_text("speed = 0.0\nseed = 2\n")
+    if request.param == "replay":
+        configuration = tmp_path / "replay.toml"
+        configuration.write_text('speed = 0.0\ndata = "recording"\n')
+        record_approaches(tmp_path / "recording", manoeuvres=1, pictures=20)
     try:
         opened = open_instruments(request.param, configuration)
     except (UsageError, HardwareError) as error:
