@@ -7,7 +7,9 @@ Laws:
 - driving loads no network code, syncing no instrument.
 """
 
+import logging
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,7 @@ import msgspec
 
 from device.home import Home
 from device.journal import DriveState, Journal, JournalCounts, SlotRow
+from device.settings import DeviceSettings
 from shared.cli import emit, json_option
 from shared.errors import UsageError
 from shared.messages import Desired
@@ -43,24 +46,95 @@ def device() -> None:
     """The car: enrol, drive, sync, look at its state."""
 
 
+def backend_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--backend`, the hardware backend if not the settings' own."""
+    return click.option(
+        "--backend", help="Hardware backend; the settings' `backend` unless given."
+    )(function)
+
+
 @device.command(epilog="Example: parkfleet device drive --home var/device --backend pi")
 @home_option
-@click.option("--backend", help="Hardware backend; the settings' `backend` unless given.")
-def drive(home_folder: Path, backend: str | None) -> None:
-    """Drive: park when a button is pressed, log pairs. Needs no network and no enrolment."""
-    from device.drive.loop import run
-    from device.hardware import open_instruments
+@backend_option
+@click.option(
+    "--heartbeat",
+    type=click.IntRange(min=0),
+    hidden=True,
+    help="Drive under a supervisor that listens at the other end of this descriptor.",
+)
+def drive(home_folder: Path, *, backend: str | None, heartbeat: int | None) -> int:
+    """Drive: park when a button is pressed, log pairs. Needs no network and no enrolment.
 
+    The process that drives is another one, under a supervisor that cuts the motors if it dies.
+    """
     home = Home(home_folder)
     settings = home.settings()
     home.create()
-    configuration = home.root / settings.hardware if settings.hardware else None
+    chosen = backend or settings.backend
+    if heartbeat is None:
+        return _supervise(home, chosen, home.hardware(settings))
+    _drive(home, settings, chosen, heartbeat)
+    return 0
+
+
+def _supervise(home: Home, backend: str, configuration: Path | None) -> int:
+    import os
+
+    from device.hardware import open_cutoff
+    from device.supervisor import supervise
+    from device.systemd import ServiceManager
+    from shared.clock import SystemClock
+
+    level = logging.getLevelName(logging.getLogger("device").getEffectiveLevel()).lower()
+    command = [sys.executable, "-m", "shared", "--log-level", level, "device", "drive"]
+    command += ["--home", str(home.root), "--backend", backend]
+    cutoff = open_cutoff(backend, configuration)
+    manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
     with until_signal() as stop:
-        instruments = open_instruments(backend or settings.backend, configuration)
         try:
-            run(home, instruments, settings, stop=stop)
+            return supervise(command, cutoff, SystemClock(), manager, stop=stop)
+        finally:
+            cutoff.close()
+            manager.close()
+
+
+def _drive(home: Home, settings: DeviceSettings, backend: str, heartbeat: int) -> None:
+    from device.drive.loop import run
+    from device.hardware import open_instruments
+    from device.supervisor import Heart
+
+    heart = Heart(heartbeat)
+    with until_signal() as stop:
+        instruments = open_instruments(backend, home.hardware(settings))
+        try:
+            run(
+                home,
+                instruments,
+                settings,
+                stop=lambda: stop() or not heart.is_heard,
+                turned=lambda is_moving: heart.beat(is_moving=is_moving),
+            )
         finally:
             instruments.close()
+
+
+@device.command(
+    "stop-motors", epilog="Example: parkfleet device stop-motors --home var/device --backend pi"
+)
+@home_option
+@backend_option
+def stop_motors(home_folder: Path, *, backend: str | None) -> None:
+    """Force the motors' pins low, when nothing drives. The service manager's last resort."""
+    from device.hardware import open_cutoff
+
+    home = Home(home_folder)
+    settings = home.settings()
+    cutoff = open_cutoff(backend or settings.backend, home.hardware(settings))
+    try:
+        cutoff.cut()
+    finally:
+        cutoff.close()
+    click.echo("motors cut")
 
 
 def broker_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,9 +184,7 @@ def sync_once(home_folder: Path, *, broker: str | None, timeout_s: float, as_jso
     return 0 if result.is_complete else 1
 
 
-@device.command(
-    epilog="Example: parkfleet device enrol --server http://127.0.0.1:8080 --code CODE"
-)
+@device.command(epilog="Example: parkfleet device enrol --server http://127.0.0.1:8080 --code CODE")
 @home_option
 @click.option("--server", "server_url", required=True, help="Address of the fleet server.")
 @click.option("--code", required=True, help="The code that the server issued for this car.")

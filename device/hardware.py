@@ -3,13 +3,15 @@
 Laws:
 - nothing above this module knows a vendor: real and simulated instruments differ by entry point
   only (group `parkfleet.hardware`: `pi`, `sim`, `replay`);
+- what cuts a backend's motors from another process is an entry point too (group
+  `parkfleet.cutoff`); a backend without one has no motors that outlive its process;
 - no instrument call blocks the control loop: what is not there yet is None;
 - every moment is monotonic microseconds of the backend's own clock; lengths are millimetres;
 - an instrument that fails raises `HardwareError`, never a vendor's exception.
 """
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,6 +21,7 @@ from shared.picture import Pixels
 from shared.samples import SensorStatus
 
 _GROUP = "parkfleet.hardware"
+_CUTOFF_GROUP = "parkfleet.cutoff"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,32 @@ class Instruments:
                 part.close()
 
 
+class Cutoff(Protocol):
+    """Cuts the motors of a car whose driving process is gone."""
+
+    def cut(self) -> None:
+        """Cut both motors; call it again as often as you like.
+
+        Raises:
+            HardwareError: they could not be reached.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release what `cut` needs."""
+        ...
+
+
+class NoMotors:
+    """The `Cutoff` of a backend whose motors end with the process that drives them."""
+
+    def cut(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 class Backend(Protocol):
     """An entry point of the group `parkfleet.hardware`."""
 
@@ -149,14 +178,35 @@ def open_instruments(backend: str, configuration: Path | None = None) -> Instrum
         UsageError: there is no such backend, or its libraries are not installed.
         HardwareError: an instrument does not answer.
     """
-    known = {entry.name: entry for entry in entry_points(group=_GROUP)}
-    if backend not in known:
-        raise UsageError(f"no hardware backend {backend!r}; there are: {', '.join(sorted(known))}")
+    entry = _entry(backend)
     try:
-        opener: Backend = known[backend].load()
+        opener: Backend = entry.load()
     except ModuleNotFoundError as error:
         raise UsageError(
             f"hardware backend {backend!r} needs {error.name}, which is not installed: "
             f"pip install 'parkfleet[{backend}]'"
         ) from None
     return opener(configuration)
+
+
+def open_cutoff(backend: str, configuration: Path | None = None) -> Cutoff:
+    """Return what cuts the motors of the named backend from a process that does not drive.
+
+    Raises:
+        UsageError: there is no such backend, its configuration is wrong, or its libraries are not
+            installed.
+        HardwareError: this machine has no such pins.
+    """
+    _entry(backend)
+    for entry in entry_points(group=_CUTOFF_GROUP):
+        if entry.name == backend:
+            cutoff: Cutoff = entry.load()(configuration)
+            return cutoff
+    return NoMotors()
+
+
+def _entry(backend: str) -> EntryPoint:
+    known = {entry.name: entry for entry in entry_points(group=_GROUP)}
+    if backend not in known:
+        raise UsageError(f"no hardware backend {backend!r}; there are: {', '.join(sorted(known))}")
+    return known[backend]

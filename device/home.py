@@ -120,6 +120,10 @@ class Home:
         """Return where the manifest of the model with that digest lies."""
         return self.models / f"{sha256}.json"
 
+    def hardware(self, settings: DeviceSettings) -> Path | None:
+        """Return the backend's own configuration file, None for the backend's defaults."""
+        return self.root / settings.hardware if settings.hardware else None
+
     def create(self) -> None:
         """Create the folder and its `models` where they are missing.
 

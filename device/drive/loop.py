@@ -57,11 +57,13 @@ def run(
     entropy: bytes | None = None,
     task: Task = WALL_DISTANCE,
     rules: Rules | None = None,
+    turned: Callable[[bool], None] = lambda _is_moving: None,
 ) -> None:
     """Drive until `stop()`; the instruments stay open, the motors are cut.
 
     `entropy` is four bytes for the boot id (None: from the operating system). `rules` are those of
-    parking (None: the car's own, with the target of its settings).
+    parking (None: the car's own, with the target of its settings). `turned` is told after each turn
+    whether a manoeuvre is on.
 
     Raises:
         UsageError: the home folder or its journal cannot be used, or another process drives it.
@@ -93,7 +95,7 @@ def run(
         opened.callback(drive.finish)
         due_us = clock.monotonic_us()
         while not stop():
-            drive.turn()
+            turned(drive.turn())
             # A turn that took too long is not caught up with: old pictures are of no use.
             due_us = max(due_us + TURN_US, clock.monotonic_us())
             clock.sleep_until_us(due_us)
@@ -163,8 +165,8 @@ class Drive:
         self._models.report("idle")
         _log.info("drive_started boot=%s device=%s", boot, self._car.identity.device)
 
-    def turn(self) -> None:
-        """Do one turn."""
+    def turn(self) -> bool:
+        """Do one turn; tell whether a manoeuvre is on."""
         now_us = self._clock.monotonic_us()
         start, stop = self._listen()
         if not self._parking.is_manoeuvring:
@@ -193,6 +195,7 @@ class Drive:
         self._note(taken, view)
         self._signal(now_us)
         self._tell(now_us)
+        return self._parking.is_manoeuvring
 
     def finish(self) -> None:
         """End the manoeuvre that is on, if any; the process goes."""

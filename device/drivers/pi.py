@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from device.drivers.camera import Picamera2Camera
+from device.drivers.cutoff import GpioCutoff
 from device.drivers.gpio import GpioControls, GpioSignals, GpioWheels, Pins
 from device.drivers.rangefinder import Vl53l0xRange
 from device.hardware import Instruments
@@ -77,6 +78,20 @@ def open_instruments(configuration: Path | None) -> Instruments:
         signals=signals,
         controls=controls,
     )
+
+
+def open_cutoff(configuration: Path | None) -> GpioCutoff:
+    """Return what cuts this car's motors when the driving process is gone.
+
+    Raises:
+        UsageError: the configuration is wrong or a library is missing.
+        HardwareError: this machine has no GPIO pins.
+    """
+    wired = settings.load(PiConfiguration, configuration, prefix=_PREFIX)
+    with _missing_libraries():
+        import lgpio
+
+        return GpioCutoff(wired.pins, _pin_factory(), errors=(lgpio.error,))
 
 
 def _pin_factory() -> Any:
