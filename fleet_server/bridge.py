@@ -1,8 +1,11 @@
 """Between MQTT and the database: one thread that owns the server's connection to the broker.
 
 Laws:
-- a message is acknowledged once what it says is committed, or put aside with its reason; where the
-  database cannot store now it is not, and its sender keeps it;
+- a message is acknowledged once what it says is committed or put aside with its reason, or the
+  database cannot store now: its sender keeps a batch until the receipt, and what is retained is
+  asked for again. (Left unacknowledged it would fill the broker's window for us until no message
+  came any more.)
+- what nobody asked for changes nothing;
 - the broker may forget everything: on every connection all that is retained is published anew, the
   pieces of a model before the metadata that names them and both before the desired states;
 - what is published is read from committed rows, so that a kill loses nothing;
@@ -12,6 +15,7 @@ Laws:
 import logging
 import threading
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -34,6 +38,7 @@ logger = logging.getLogger(__name__)
 _WAIT_S = 0.2
 _NEWS_US = 300_000
 _REFRESH_US = 60_000_000
+_ASK_AGAIN_US = 5_000_000
 
 _REPORTS = (topics.PRESENCE, topics.STATUS, topics.UPDATE)
 _SUBSCRIBED = (topics.BATCH, *_REPORTS, topics.RESULT)
@@ -71,6 +76,7 @@ class Bridge:
         self._outbox: deque[Outgoing] = deque()
         self._next_news_us = 0
         self._next_refresh_us = 0
+        self._ask_again_us: int | None = None
         self._forget_published()
 
     def run(self, stop: threading.Event) -> None:
@@ -87,8 +93,8 @@ class Bridge:
         if isinstance(event, Connected):
             logger.info("broker_connected")
             self._forget_published()
-            for row in _SUBSCRIBED:
-                self._connection.subscribe(row.filter(), row.qos)
+            self._ask_again_us = None
+            self._subscribe(_SUBSCRIBED)
         elif isinstance(event, Disconnected):
             logger.warning("broker_disconnected reason=%r", event.reason)
         elif isinstance(event, Received):
@@ -97,27 +103,37 @@ class Bridge:
         if self._connection.connected and now >= self._next_news_us:
             self._next_news_us = now + _NEWS_US
             self._publish_news(now)
+        if self._connection.connected and now >= (self._ask_again_us or now + 1):
+            self._ask_again_us = None
+            # Whoever subscribes again is sent again what is retained.
+            self._subscribe(row for row in _REPORTS if row.retained)
         self._send()
 
+    def _subscribe(self, rows: Iterable[topics.Topic]) -> None:
+        for row in rows:
+            self._connection.subscribe(row.filter(), row.qos)
+
     def _receive(self, message: Received) -> None:
-        found = topics.match(message.topic)
-        if found is None:
-            raise RuntimeError(f"the broker sent {message.topic}, for which nobody asked")
-        row, parts = found
         try:
-            if row is topics.BATCH:
-                self._batch(message)
-            elif row in _REPORTS:
-                self._twin.take(row, parts["id"], message.payload)
-            else:
-                result = codec.decode_on(row, message.payload)
-                logger.info("command_result device=%s result=%r", parts["id"], result)
+            self._take(message)
         except RefusedError as error:
             logger.warning("refused topic=%s reason=%r", message.topic, str(error))
         except RetryLaterError as error:
             logger.error("not_stored topic=%s reason=%r", message.topic, str(error))  # noqa: TRY400 - a passing fault is no bug: its text says it all
-            return
+            self._ask_again_us = self._clock.monotonic_us() + _ASK_AGAIN_US
         self._connection.acknowledge(message)
+
+    def _take(self, message: Received) -> None:
+        row, parts = topics.match(message.topic) or (None, {})
+        if row is topics.BATCH:
+            self._batch(message)
+        elif row in _REPORTS:
+            self._twin.take(row, parts["id"], message.payload)
+        elif row is topics.RESULT:
+            result = codec.decode_on(row, message.payload)
+            logger.info("command_result device=%s result=%r", parts["id"], result)
+        else:
+            raise RefusedError("nobody asked for it")
 
     def _batch(self, message: Received) -> None:
         reply = self._ingest.take(message.topic, message.payload)

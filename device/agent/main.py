@@ -2,7 +2,9 @@
 
 Laws:
 - a message is acknowledged after its rules returned, and only then;
-- a passing fault of disk or journal costs that event, which comes again, and never the process;
+- a passing fault of disk or journal costs that event, which comes again or is kept by the rules,
+  and never the process; its message is acknowledged, since a broker that waits for too many
+  acknowledgements sends nothing more;
 - one agent a home: two would take the broker from each other, since they share a client id;
 - asked to stop, it says so to the fleet and leaves; killed, its last will does.
 """
@@ -122,7 +124,7 @@ class Shell:
             effects = self.agent.handle(event)
         except RetryLaterError as error:
             logger.warning("retry_later reason=%s", error)
-            return
+            effects = []
         if isinstance(event, Received):
             self._connection.acknowledge(event)
         self._do(effects)

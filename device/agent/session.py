@@ -1,8 +1,8 @@
 """The agent's rules as one object: an event goes in, effects come out; no socket, no thread.
 
 Laws:
-- what a message changes is in the journal before `handle` returns, so that whoever calls it may
-  acknowledge the message then;
+- what a message changes is in the journal before `handle` returns; where the journal did not take
+  a wish, the wish is kept here until it does, since nobody says it again;
 - a message that is not signed for exactly this car and topic by the server's key changes nothing;
 - a wish older than the one in force is ignored; one that is in force is acted upon at every look,
   so that nothing depends on having seen it arrive;
@@ -83,6 +83,7 @@ class Agent:
         self._last_status: Status | None = None
         self._look_at_us = self._status_at_us = self._telemetry_at_us = 0
         self._desired = journal.desired()
+        self._unkept_wish: Received | None = None
         self.refused = 0
         self.dropped = 0
         self.uploading = Uploading(
@@ -118,8 +119,7 @@ class Agent:
         """Return what to do about an event.
 
         Raises:
-            RetryLaterError: the journal or the disk did not take what had to be kept; the message
-                must not be acknowledged.
+            RetryLaterError: the journal or the disk did not take what had to be kept.
         """
         match event:
             case Connected():
@@ -195,6 +195,8 @@ class Agent:
         if boot != self._presences.boot:
             self._presences.boot = boot
             effects += [self._presence()] if self.is_connected else []
+        if self._unkept_wish is not None:
+            effects += self._wish(self._unkept_wish)
         if self._desired is not None:
             effects += self.updating.wish(self._desired.target)
         effects += self.updating.tick()
@@ -277,7 +279,9 @@ class Agent:
             logger.info("wish_ignored epoch=%d revision=%d", wish.epoch, wish.revision)
             return []
         if wish != known:
+            self._unkept_wish = message
             self._journal.set_desired(wish)
+            self._unkept_wish = None
             self._desired = wish
             logger.info(
                 "wish epoch=%d revision=%d target=%s upload=%s",

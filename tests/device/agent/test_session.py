@@ -1,5 +1,6 @@
 """What the agent says and does about the server's messages, without sockets."""
 
+import sqlite3
 from pathlib import Path
 
 import msgspec
@@ -9,6 +10,7 @@ from device.agent.effects import Effect, Publish, Subscribe, ToDrive
 from device.agent.status import NO_BOOT
 from device.journal import DriveState
 from shared import codec, topics
+from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
 from shared.messages import (
     Batch,
@@ -104,6 +106,23 @@ def test_all_that_the_agent_says_and_asks_for_is_within_a_cars_rights(
             assert topics.may_publish("device", DEVICE, effect.topic)
         if isinstance(effect, Subscribe):
             assert topics.may_subscribe("device", DEVICE, effect.topic_filter)
+
+
+def test_a_wish_that_the_journal_did_not_take_is_kept_until_it_does(car: Car) -> None:
+    car.agent.handle(Connected())
+    other = sqlite3.connect(car.home.journal)
+    other.execute("ALTER TABLE desired RENAME TO away")
+    with pytest.raises(RetryLaterError):
+        car.wish(None, revision=3)
+    with pytest.raises(RetryLaterError):
+        car.agent.tick()
+    other.execute("ALTER TABLE away RENAME TO desired")
+    other.close()
+    car.clock.now_us += SECOND
+    car.agent.tick()
+    wish = car.journal.desired()
+    assert wish is not None
+    assert wish.revision == 3
 
 
 def test_waiting_pairs_are_sent_and_leave_the_queue_on_the_signed_receipt(car: Car) -> None:
