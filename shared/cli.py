@@ -3,6 +3,7 @@
 Laws:
 - a verb's code is loaded only when that verb is called, so that a car loads no server;
 - a person's mistake ends with one line that says what to do, and exit code 2, never a traceback;
+  a group of verbs without a verb shows its help;
 - Ctrl-C ends with exit code 130.
 
 A verb is a click command registered under the entry point group `parkfleet.verbs`.
@@ -107,6 +108,10 @@ def run(arguments: list[str]) -> int:
     """Run one command line and return its exit code: 0, 1 failed, 2 wrong use, 130 interrupted."""
     try:
         status = parkfleet.main(arguments, prog_name="parkfleet", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        # Its message is the whole help text: several lines, meant to be read as they stand.
+        click.echo(error.format_message(), err=True)
+        return 2
     except click.ClickException as error:
         click.echo(f"parkfleet: {_one_line(error.format_message())}{_hint(error)}", err=True)
         return 2

@@ -9,6 +9,7 @@ Laws:
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -65,7 +66,20 @@ def convert(table: object, settings: type[S], *, source: str) -> S:
     try:
         converted = msgspec.convert(table, settings, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{source}: {error}") from None
+        raise UsageError(f"{source}: {_in_words(str(error))}") from None
     if not codec.is_finite(converted):
         raise UsageError(f"{source}: a number is not finite")
     return converted
+
+
+def _in_words(problem: str) -> str:
+    """Return msgspec's text as a person reads a file: the key first, as it is written there.
+
+    "Expected `int`, got `str` - at `$.camera.port`" becomes "camera.port: expected int, got str".
+    """
+    what, _, place = problem.replace("Object contains unknown field", "unknown key").partition(
+        " - at `$"
+    )
+    what = re.sub("`", "", what)
+    key = place.strip("`.")
+    return f"{key}: {what[0].lower()}{what[1:]}" if key else f"{what[0].lower()}{what[1:]}"

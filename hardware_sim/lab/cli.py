@@ -13,7 +13,7 @@ from hardware_sim.lab.demo import Demo, Plan, Told
 from hardware_sim.lab.demo_report import build
 from hardware_sim.lab.fleet import Fleet, Floor, require_free
 from hardware_sim.lab.observe import Observer
-from hardware_sim.lab.processes import ProcessDiedError, WaitTimeoutError
+from hardware_sim.lab.processes import WaitTimeoutError
 from hardware_sim.lab.report import Check
 from hardware_sim.lab.view import Scene, View
 from shared import cli
@@ -70,8 +70,8 @@ def demo(
         try:
             with View(Scene(title=_TITLE), clock, console) as view:
                 told = Demo(fleet, view, plan, clock).tell()
-        except (ProcessDiedError, WaitTimeoutError) as error:
-            raise ParkfleetError(f"{error} (logs: {state / 'logs'})") from None
+        except WaitTimeoutError as error:
+            raise ParkfleetError(f"{error}; the logs: {state / 'logs'}") from None
         seconds = (clock.monotonic_us() - begun_us) / 1e6
         checks = build(told, Observer(fleet.server, told.deployment), out, seconds)
         _conclude(console, told, checks, out)

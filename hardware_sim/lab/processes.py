@@ -22,11 +22,10 @@ from shared.errors import ParkfleetError
 T = TypeVar("T")
 
 _PR_SET_PDEATHSIG = 1
-_TAIL_LINES = 12
 
 
 class ProcessDiedError(ParkfleetError):
-    """A process that the experiment needs has ended; the text holds the end of its log."""
+    """A process that the experiment needs has ended; the text says how, and where its log is."""
 
 
 class WaitTimeoutError(ParkfleetError):
@@ -42,10 +41,12 @@ class Child:
     log: Path
     popen: subprocess.Popen[bytes]
 
-    def tail(self) -> str:
-        """Return the end of the process's log."""
-        lines = self.log.read_text(errors="replace").splitlines()
-        return "\n".join(lines[-_TAIL_LINES:])
+    def end_in_words(self, code: int) -> str:
+        """Return how the process ended, in one line, for its exit `code`."""
+        if code < 0:
+            return f"{self.name} was killed by {signal.Signals(-code).name}; its log: {self.log}"
+        lines = self.log.read_text(errors="replace").splitlines() or ["nothing"]
+        return f"{self.name} ended with code {code}, saying: {lines[-1]}; its log: {self.log}"
 
 
 @dataclass
@@ -117,7 +118,7 @@ class Processes:
             code = child.popen.poll()
             if code is not None:
                 del self.children[name]
-                raise ProcessDiedError(f"{name} ended with code {code}; its log: {child.tail()}")
+                raise ProcessDiedError(child.end_in_words(code))
 
     def wait_for(
         self,

@@ -160,4 +160,5 @@ class View:
         stage.seconds = (self._clock.monotonic_us() - stage.started_us) / 1e6
         stage.outcome = outcome
         if not self.console.is_terminal:
-            self.console.print(f"{stage.seconds:6.1f} s  {stage.title}  {outcome}".rstrip())
+            line = f"{stage.seconds:6.1f} s  {stage.title}  {outcome}".rstrip()
+            self.console.print(line, soft_wrap=True)

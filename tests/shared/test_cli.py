@@ -103,6 +103,16 @@ def test_wrong_use_ends_with_2_and_no_traceback(
     assert said.count("\n") == 1
 
 
+def test_a_verb_is_asked_for_with_the_help_as_it_stands(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.run([]) == 2
+    shown = capsys.readouterr()
+    assert not shown.out
+    assert shown.err.startswith("Usage: parkfleet")
+    assert "\n  demo " in shown.err
+
+
 @pytest.mark.parametrize(
     ("verb", "extra"), [("device", "device"), ("server", "server"), ("trainer", "trainer")]
 )

@@ -46,9 +46,10 @@ def test_the_environment_overrules_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("prot = 2", "prot"),
-        ("[inner]\ndepht = 1.0", "depht"),
-        ('port = "many"', r"\$\.port"),
+        ("prot = 2", "toml: unknown key prot$"),
+        ("[inner]\ndepht = 1.0", "toml: inner: unknown key depht$"),
+        ('port = "many"', "toml: port: expected int, got str$"),
+        ('[inner]\ndepth = "deep"', "toml: inner.depth: expected float, got str$"),
         ("rate_hz = nan", "not finite"),
         ("[inner]\ndepth = inf", "not finite"),
         ("port = ", "not valid TOML"),

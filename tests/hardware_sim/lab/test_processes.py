@@ -21,9 +21,20 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
         yield made
 
 
-def test_a_process_that_ends_is_told_with_the_end_of_its_log(processes: Processes) -> None:
-    processes.start("wrong", ["nosuch-verb"])
-    with pytest.raises(ProcessDiedError, match=r"wrong ended with code 2.*nosuch-verb"):
+def test_a_process_that_ends_is_told_in_one_line_with_its_last_word_and_log(
+    processes: Processes,
+) -> None:
+    log = processes.start("wrong", ["nosuch-verb"]).log
+    with pytest.raises(ProcessDiedError, match=r"wrong ended with code 2.*nosuch-verb") as told:
+        processes.wait_for("never", lambda: None, timeout_s=20, each_s=0.02)
+    assert str(told.value).endswith(f"its log: {log}")
+    assert "\n" not in str(told.value)
+
+
+def test_a_killed_process_is_told_by_the_name_of_the_signal(processes: Processes) -> None:
+    child = processes.start("victim", ["broker", "run", "--state", str(processes.logs)])
+    child.popen.kill()
+    with pytest.raises(ProcessDiedError, match="victim was killed by SIGKILL; its log: "):
         processes.wait_for("never", lambda: None, timeout_s=20, each_s=0.02)
 
 
