@@ -2,10 +2,13 @@
 
 Laws:
 - routes that cars call and routes that operators and workers call are apart;
+- the documentation is read without the internet: its scripts and styles come from this server;
+- what lies under `/api` and is no route is answered here, as a problem, never by the console;
 - building the application starts nothing.
 """
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from fleet_server.api import (
     data,
@@ -32,10 +35,17 @@ ask again with `cursor` set to `next_cursor` until that is null. Errors are
 
 def create_app(context: Context) -> FastAPI:
     """Return the application that serves `context`."""
-    app = FastAPI(title="parkfleet", version=__version__, description=_DESCRIPTION)
+    app = FastAPIOffline(
+        title="parkfleet",
+        version=__version__,
+        description=_DESCRIPTION,
+        redoc_url=None,
+        static_url="/docs/assets",
+    )
     app.state.context = context
     problems.install(app)
     app.add_middleware(BodyLimit)
     for module in (health, device_facing, fleet, data, training, models, insight):
         app.include_router(module.router)
+    problems.close(app, "/api")
     return app

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from fleet_server.jobs import JobError
 from shared.errors import RefusedError, RetryLaterError, UsageError
@@ -20,6 +21,8 @@ from shared.errors import RefusedError, RetryLaterError, UsageError
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+
+_METHODS = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 
 _TITLES = {
     400: "Malformed request",
@@ -98,6 +101,25 @@ def install(app: FastAPI) -> None:
         # A person has to put something right on the server before this can succeed.
         logger.error("api_not_set_up reason=%r", str(error))
         return answer(503, str(error)[:300])
+
+
+def close(app: FastAPI, prefix: str) -> None:
+    """Answer, as a problem, whatever under `prefix` no route added so far answers."""
+    known = list(app.router.routes)
+
+    async def unknown(request: Request) -> JSONResponse:
+        scope = request.scope
+        allowed = ", ".join(
+            method
+            for method in _METHODS
+            if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in known)
+        )
+        if not allowed:
+            return answer(404, f"there is no {request.url.path}; /docs lists what there is")
+        detail = f"{request.method} is not for {request.url.path}, {allowed} is"
+        return answer(405, detail, {"Allow": allowed})
+
+    app.add_route(prefix + "{rest:path}", unknown, methods=_METHODS, include_in_schema=False)
 
 
 def _schema() -> dict[str, Any]:

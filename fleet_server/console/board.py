@@ -177,11 +177,17 @@ def _service(fleet: Fleet) -> Figure:
     label = "Model in service"
     if not fleet.rollouts:
         return Figure(label=label, value=words.UNKNOWN, note="none has been trained yet")
-    value = " \N{MIDDLE DOT} ".join(f"v{each.version}" for each in fleet.rollouts)
+    # A deployment that its cars have left has a newest version and nobody to run it.
+    driven = [each for each in fleet.rollouts if each.wanted]
+    if not driven:
+        return Figure(
+            label=label, value=words.UNKNOWN, note="none has been trained yet for these cars"
+        )
+    value = " \N{MIDDLE DOT} ".join(f"v{each.version}" for each in driven)
     notes = [
         f"{each.loaded} of {words.counted(each.wanted, 'car')}"
-        + (" run it" if len(fleet.rollouts) == 1 else f" in {each.deployment}")
-        for each in fleet.rollouts
+        + (" run it" if len(driven) == 1 else f" in {each.deployment}")
+        for each in driven
     ]
     return Figure(label=label, value=value, note=", ".join(notes))
 

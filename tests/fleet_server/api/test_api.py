@@ -1,9 +1,11 @@
 """The REST API: rights, pages, problems, enrolment and what the lists show."""
 
 import os
+import re
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.applications import Starlette
 
 from fleet_server.api.app import create_app
 from fleet_server.api.context import Context
@@ -83,6 +85,30 @@ def test_the_documentation_has_an_example_of_a_problem_and_no_route_without_a_su
     routes = [route for methods in document["paths"].values() for route in methods.values()]
     assert all(route["description"] for route in routes)
     assert PROBLEM in document["paths"][f"{API}/devices"]["get"]["responses"]["401"]["content"]
+
+
+def test_the_documentation_needs_no_other_server(client: TestClient) -> None:
+    page = client.get("/docs").text
+    sources = re.findall(r'(?:src|href)="([^"]+)"', page)
+    assert len(sources) >= 3
+    for source in sources:
+        assert source.startswith("/docs/assets/")
+        assert client.get(source).status_code == 200
+
+
+def test_paths_that_are_no_route_are_problems_of_the_api_and_not_pages_of_the_console(
+    context: Context,
+) -> None:
+    app = create_app(context)
+    app.mount("/", Starlette())
+    client = TestClient(app)
+    for path in (f"{API}/xyz", "/api", "/api/v2/devices", f"{API}/devices/a/b/c/d"):
+        answer = client.get(path)
+        assert (answer.status_code, answer.headers["content-type"]) == (404, PROBLEM)
+        assert path in answer.json()["detail"]
+    wrong = client.delete(f"{API}/devices")
+    assert (wrong.status_code, wrong.headers["content-type"]) == (405, PROBLEM)
+    assert wrong.headers["allow"] == "GET"
 
 
 def test_lists_come_in_pages_that_leave_nothing_out(

@@ -84,6 +84,17 @@ def test_several_deployments_each_have_their_model() -> None:
     assert service.note == "1 of 2 cars in garage, 1 of 1 car in yard"
 
 
+def test_a_deployment_that_its_cars_have_left_is_passed_over() -> None:
+    left = replace(ROLLOUT, deployment="yard", version=5, wanted=0, loaded=0)
+    service = figure(
+        "Model in service", compose(replace(EMPTY, rollouts=(left, ROLLOUT, left)), NOW_US)
+    )
+    assert (service.value, service.note) == ("v2", "1 of 2 cars run it")
+
+    service = figure("Model in service", compose(replace(EMPTY, rollouts=(left,)), NOW_US))
+    assert service.note == "none has been trained yet for these cars"
+
+
 def test_the_error_now_is_the_mean_over_each_cars_last_manoeuvre() -> None:
     assert figure("Error now", board()).value == "5.5 mm"
 
