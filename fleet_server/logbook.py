@@ -45,18 +45,23 @@ def write(
 
 
 def set_desired(
-    connection: Connection, device: str, *, deployment: str, decision: int, utc_us: int
+    connection: Connection,
+    device: str,
+    *,
+    deployment: str,
+    decision: int,
+    utc_us: int,
+    epoch: int = 0,
 ) -> bool:
-    """Bring a car's desired state to what its deployment runs; tell whether that changed it."""
-    row = connection.execute(
-        select(desired)
-        .join(devices, devices.c.desired == desired.c.id)
-        .where(devices.c.name == device)
-    ).one_or_none()
-    current = None if row is None else _state(row)
+    """Bring a car's desired state to what its deployment runs; tell whether that changed it.
+
+    Its epoch is the highest of `epoch`, the database's and that of the state before.
+    """
+    current = current_desired(connection, device)
+    own = int(connection.execute(select(meta.c.value).filter_by(key="epoch")).scalar_one())
     state = next_state(
         current,
-        epoch=int(connection.execute(select(meta.c.value).filter_by(key="epoch")).scalar_one()),
+        epoch=max(own, epoch, current.epoch if current else 0),
         deployment=deployment,
         target=_latest_path(connection, deployment),
         upload=current.upload if current else "pictures",
@@ -79,6 +84,16 @@ def set_desired(
     ).scalar_one()
     connection.execute(update(devices).where(devices.c.name == device).values(desired=number))
     return True
+
+
+def current_desired(connection: Connection, device: str) -> DesiredState | None:
+    """Return a car's desired state in force, or None before its first."""
+    row = connection.execute(
+        select(desired)
+        .join(devices, devices.c.desired == desired.c.id)
+        .where(devices.c.name == device)
+    ).one_or_none()
+    return None if row is None else _state(row)
 
 
 def _state(row: Row[Any]) -> DesiredState:

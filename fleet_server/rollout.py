@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 from shared.messages import UploadLevel
 
+_EPOCH_S = 60
+
 
 @dataclass(frozen=True, kw_only=True)
 class DesiredState:
@@ -39,6 +41,20 @@ def to_promote(latest: str | None, versions: Sequence[Version]) -> Version | Non
     return None if newest is None or newest.sha256 == latest else newest
 
 
+def epoch_after(held: tuple[int, int], current: DesiredState | None, *, utc_us: int) -> int | None:
+    """Return the epoch of a wish that a car takes which holds the (epoch, revision) `held`.
+
+    None where `current` is no older than that, or no such epoch is at hand: an epoch is the UTC
+    second of its start, so that a report, which nobody signed, cannot use them up; one a minute, so
+    that it cannot fill the log book.
+    """
+    own = (current.epoch, current.revision) if current else (0, 0)
+    epoch = utc_us // 1_000_000
+    if held <= own or epoch <= held[0] or epoch < own[0] + _EPOCH_S:
+        return None
+    return epoch
+
+
 def next_state(
     current: DesiredState | None,
     *,
@@ -49,8 +65,8 @@ def next_state(
 ) -> DesiredState | None:
     """Return the state to set on a car in `deployment` whose latest model is at `target`.
 
-    None where `current` says so already. `epoch` is the database's; a database restored from an
-    older copy gets a higher one, so that its revisions count again.
+    None where `current` says so already. A car that holds a later wish than a database restored
+    from an older copy is given a higher `epoch`, so that revisions count again.
     """
     same = current is not None and (
         (current.epoch, current.deployment, current.target, current.upload)

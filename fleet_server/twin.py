@@ -3,7 +3,9 @@
 Laws:
 - which report counts is decided by `registry`; this module only reads and writes;
 - a report of a car that is not enrolled is refused and leaves nothing;
-- each change of the model that a car reports as loaded is kept for ever.
+- each change of the model that a car reports as loaded is kept for ever;
+- a car that holds a later wish than this database knows, which was then restored from an older
+  copy, is told a wish that it takes.
 """
 
 import logging
@@ -13,7 +15,7 @@ import msgspec
 from sqlalchemy import Connection, Row, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from fleet_server import registry
+from fleet_server import logbook, registry, rollout
 from fleet_server.storage.database import Database
 from fleet_server.storage.tables import devices, model_history, update_events
 from shared import codec
@@ -80,6 +82,29 @@ class Twin:
                 )
             )
             logger.info("model_loaded device=%s model=%s", row.name, said.loaded)
+
+        self._overtake(connection, row, said)
+
+    def _overtake(self, connection: Connection, row: Row[Any], said: Status) -> None:
+        now = self._clock.utc_us()
+        current = logbook.current_desired(connection, row.name)
+        held = (said.desired_epoch, said.desired_revision)
+        epoch = rollout.epoch_after(held, current, utc_us=now)
+        if epoch is None:
+            return
+        reason = f"{row.name} holds a later wish: was this database restored from an older copy?"
+        logger.error("wish_overtaken device=%s held=%s reason=%r", row.name, held, reason)
+        decision = logbook.write(
+            connection, utc_us=now, deployment=row.deployment, kind="overtake", reason=reason
+        )
+        logbook.set_desired(
+            connection,
+            row.name,
+            deployment=row.deployment,
+            decision=decision,
+            utc_us=now,
+            epoch=epoch,
+        )
 
     def _update_event(self, connection: Connection, row: Row[Any], said: UpdateEvent) -> None:
         connection.execute(
