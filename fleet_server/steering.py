@@ -20,7 +20,9 @@ logger = logging.getLogger(__name__)
 def promote(connection: Connection, deployment: str, now_utc_us: int) -> Change | None:
     """Make the newest registered model the deployment's `latest`, where it is not."""
     latest = connection.scalar(select(deployments.c.latest_model).filter_by(name=deployment))
-    newest = select(models).filter_by(deployment=deployment).order_by(models.c.version.desc())
+    # By its release number, which rises with every release: one that was registered late, after a
+    # newer one, is refused by every car that runs the newer.
+    newest = select(models).filter_by(deployment=deployment).order_by(models.c.release_seq.desc())
     version = to_promote(
         latest,
         [

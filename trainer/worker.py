@@ -127,13 +127,13 @@ def _examples(shop: Workshop, job: Job, teller: "_Teller") -> Iterator[data.Exam
 
 
 def _hand_in(shop: Workshop, job: Job, trained: Trained) -> None:
-    current = shop.server.role_metadata(shop.name)
-    if sign.is_released(current, shop.signer, trained.manifest):
-        # An earlier try was taken, and only its answer was lost.
-        return
-    metadata = sign.add_release(
-        current, shop.signer, trained.manifest, trained.model, utc_us=shop.clock.utc_us()
-    )
+    metadata = shop.server.role_metadata(shop.name)
+    # An earlier try may have been released, and failed before it was registered: ask again with the
+    # same metadata, which the server takes once.
+    if not sign.is_released(metadata, shop.signer, trained.manifest):
+        metadata = sign.add_release(
+            metadata, shop.signer, trained.manifest, trained.model, utc_us=shop.clock.utc_us()
+        )
     shop.server.register(job, trained.manifest, trained.model, metadata)
 
 

@@ -71,6 +71,17 @@ def _learned(fleet: Fleet, control: Control) -> str:
     return digest
 
 
+def test_a_release_that_was_registered_late_does_not_replace_a_newer_one(
+    fleet: Fleet, control: Control
+) -> None:
+    newer, late = manifest(b"two", release_seq=2), manifest(b"one", release_seq=1)
+    for made in (newer, late):
+        with fleet.database.write() as connection:
+            registration.register(connection, made, utc_us=START_US)
+        _settle(control)
+    assert fleet.queries.deployments()[0].latest == newer.sha256
+
+
 def test_enough_pairs_ask_for_the_first_model_once(fleet: Fleet, control: Control) -> None:
     for manoeuvre in range(3):
         fleet.send(drive(manoeuvre))

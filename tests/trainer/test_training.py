@@ -66,7 +66,8 @@ def _work(double: ServerDouble, state: Path) -> None:
 
 def test_a_job_ends_in_one_registered_model(done: tuple[ServerDouble, Path]) -> None:
     double, _ = done
-    assert double.registered == 1
+    # The first answer was lost, so it is asked for again: a release alone is no registration.
+    assert double.registered == 2
     assert double.manifest is not None
     assert double.failed == ""
     assert double.stages == ["fetch", "split", "fit", "quantise", "evaluate", "registered"]
