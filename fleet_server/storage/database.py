@@ -4,14 +4,16 @@ Laws:
 - SQLite runs in WAL mode with `synchronous=FULL`: what was committed survives a power cut;
 - a writing transaction takes the write lock at its start (BEGIN IMMEDIATE), so that it never fails
   half-way for having read first;
+- a new database is its owner's alone (mode 0600), since it holds pictures;
 - the schema is brought up to date before anything else sees the database; two processes that start
   at once do so one after the other.
 """
 
 import fcntl
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,8 @@ class Database:
             path.parent.mkdir(parents=True, exist_ok=True)
             with (path.parent / f".{path.name}.lock").open("w") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
+                with suppress(FileExistsError):
+                    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
                 _migrate(engine, path, clock)
         except OSError as error:
             raise UsageError(f"cannot open the state in {path.parent}: {error.strerror}") from None

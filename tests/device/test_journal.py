@@ -179,18 +179,18 @@ def test_a_journal_of_a_newer_version_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_commits_reach_the_disk(journal: Journal) -> None:
-    pragma = {name: journal._one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous")}
+    pragma = {name: journal.one(f"PRAGMA {name}") for name in ("journal_mode", "synchronous")}
     assert pragma == {"journal_mode": "wal", "synchronous": 2}
 
 
 def test_a_full_disk_is_a_passing_fault_and_changes_nothing(journal: Journal) -> None:
     journal.append(samples=[(sample(0), None)])
-    pages = journal._one("PRAGMA page_count")
-    journal._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    pages = journal.one("PRAGMA page_count")
+    journal.db.execute(f"PRAGMA max_page_count = {pages + 2}")
     with pytest.raises(RetryLaterError, match="full"):
         journal.append(samples=[(sample(1), b"x" * 100_000)])
     assert journal.counts().pairs_logged == 1
-    journal._db.execute("PRAGMA max_page_count = 100000")
+    journal.db.execute("PRAGMA max_page_count = 100000")
     journal.append(samples=[(sample(1), b"x" * 100_000)])
     assert journal.counts().pairs_logged == 2
 
@@ -216,6 +216,46 @@ def test_both_processes_may_open_a_new_journal_and_write_at_once(tmp_path: Path)
     assert failures == []
     journal = Journal.open(path)
     assert journal.counts().pairs_logged == 60
+    journal.close()
+
+
+def test_a_new_journal_is_its_owners_alone(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "journal.sqlite")
+    journal.append(samples=[(sample(1), JPEG)])
+    modes = {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    journal.close()
+    assert set(modes) == {"journal.sqlite", "journal.sqlite-wal", "journal.sqlite-shm"}
+    assert set(modes.values()) == {0o600}
+
+
+@pytest.mark.parametrize("damage", [b"", b"\x00", b"\xff" * 9, b"\x81\xa1x\x01"])
+def test_an_unreadable_row_is_put_aside_and_the_others_are_sent(
+    tmp_path: Path, damage: bytes
+) -> None:
+    journal = Journal.open(tmp_path / "journal.sqlite")
+    journal.append(samples=[(sample(n), JPEG) for n in range(3)], manoeuvres=[manoeuvre_end()])
+    with sqlite3.connect(tmp_path / "journal.sqlite") as other:
+        other.execute("UPDATE samples SET body = ? WHERE sequence = 1", (damage,))
+        other.execute("UPDATE manoeuvres SET body = ?", (damage,))
+    other.close()
+    for _ in range(2):
+        assert [each.sequence for each in journal.unsent_samples(9)] == [0, 2]
+        assert journal.unsent_manoeuvres(9) == []
+    counts = journal.counts()
+    journal.close()
+    assert (counts.pairs_logged, counts.pairs_rejected, counts.queue_depth) == (3, 1, 2)
+
+
+def test_an_unreadable_wish_is_none_until_the_server_says_it_again(tmp_path: Path) -> None:
+    journal = Journal.open(tmp_path / "journal.sqlite")
+    wish = Desired(device="car-1", epoch=1, revision=1, deployment="beige")
+    journal.set_desired(wish)
+    with sqlite3.connect(tmp_path / "journal.sqlite") as other:
+        other.execute("UPDATE desired SET body = x'81a178'")
+    other.close()
+    assert journal.desired() is None
+    journal.set_desired(wish)
+    assert journal.desired() == wish
     journal.close()
 
 

@@ -90,3 +90,17 @@ def test_an_empty_fleet_has_views(tmp_path: Path) -> None:
     with database.write() as connection:
         connection.execute(update(tables.meta).values(value="1"))
     database.close()
+
+
+def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "server.sqlite", SystemClock())
+    with database.write() as connection:
+        connection.execute(insert(tables.meta).values(key="k", value="v"))
+    modes = {
+        path.name: path.stat().st_mode & 0o777
+        for path in tmp_path.iterdir()
+        if path.suffix != ".lock"
+    }
+    database.close()
+    assert set(modes) == {"server.sqlite", "server.sqlite-wal", "server.sqlite-shm"}
+    assert set(modes.values()) == {0o600}
