@@ -22,8 +22,9 @@ from device.hardware import Instruments
 from hardware_sim import scene as scenes
 from hardware_sim.camera import SimulatedPicamera2
 from hardware_sim.clock import VirtualClock
+from hardware_sim.i2c import I2cBus
 from hardware_sim.pins import WorldPinFactory
-from hardware_sim.vl53l0x import I2cBus, Vl53l0x
+from hardware_sim.vl53l0x import Vl53l0x
 from hardware_sim.world import World
 from shared import settings
 from shared.clock import Clock, SystemClock

@@ -21,7 +21,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hardware_sim.scene import Colour, Scene
+from hardware_sim.scene import Scene
+from hardware_sim.scene_tables import Colour
 from hardware_sim.surfaces import Atlas, Floats
 from shared.picture import Pixels
 

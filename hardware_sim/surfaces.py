@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hardware_sim.scene import Surface
+from hardware_sim.scene_tables import Surface
 from shared.errors import UsageError
 
 Floats = npt.NDArray[np.float32]

@@ -1,36 +1,33 @@
-"""A VL53L0X on an I2C bus, register by register, as far as its drivers look.
+"""A VL53L0X, register by register, as far as its drivers look.
 
 Laws:
 - nothing here knows a driver: registers, pages and timing behave as the chip's, so that Adafruit's
   driver (and ST's sequence that it follows) runs unchanged;
-- every transfer takes its time on the bus, so that a driver that polls for a result gets there;
-- a measurement takes the timing budget that the registers hold and sees the distance in its middle;
-- beyond its reach the chip reads 8190.
+- a measurement takes the timing budget that the registers hold and sees what `hardware_sim.ranging`
+  says, from where the car is in its middle;
+- where it finds nothing it reads 8190, where what it finds is too noisy 8191.
 
-Sources: ST datasheet DocID029104 for identification, ranging modes and accuracy; ST's API
+Sources: ST datasheet DocID029104 for identification and ranging modes; ST's API
 (VL53L0X_api_core.c) for the registers that the datasheet leaves out: the page select 0xFF, SPAD
-info behind page 7, the stop variable, time-outs in macro periods, and the device range status.
+info behind page 7, the stop variable, time-outs in macro periods, and the device range status. ST's
+support (community forum) on 8190 and 8191: 8192 less the error, 1 for sigma, 2 for signal.
 
-Faults: `sensor_stuck` repeats one value, `sensor_dropout` finds no target, `i2c_error` fails every
-transfer as a loose wire does.
+Faults: `sensor_stuck` repeats one value, `sensor_dropout` finds no target.
 """
 
-import errno
-import math
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from hardware_sim.clock import VirtualClock
+from hardware_sim.ranging import Cone
+from hardware_sim.scene import Scene
 from hardware_sim.world import World
 
 ADDRESS: Final = 0x29
-_NO_TARGET_MM: Final = 8190
-_TRANSFER_US: Final = 70
-"""What the kernel's driver and the start and stop conditions take, per transfer (Pi 4, measured by
-many at 50 to 100 us)."""
-_BYTE_US: Final = 23
-"""Nine clock pulses at 400 kHz."""
+_NO_SIGNAL_MM: Final = 8190
+_TOO_NOISY_MM: Final = 8191
+_TOO_NOISY_UP_TO: Final = 1.2
+"""Share of its reach up to which a target is still noticed, though not measured."""
 
 _SYSRANGE_START: Final = 0x00
 _SEQUENCE_CONFIG: Final = 0x01
@@ -52,7 +49,7 @@ _PAGE: Final = 0xFF
 
 _MODE_SINGLE, _MODE_BACK_TO_BACK = 0x01, 0x02
 _MODES: Final = 0x0F
-_VALID, _NO_TARGET = 11, 4
+_VALID, _NO_TARGET, _SIGMA_FAIL = 11, 4, 7
 _CALIBRATION_US: Final = 4_000
 
 _POWER_ON: Final = {
@@ -89,6 +86,7 @@ class Vl53l0x:
         self._started_us: int | None = None
         self._finishes_us = 0
         self._stuck_mm: int | None = None
+        self._cone: tuple[Scene, Cone] | None = None
 
     def write(self, data: bytes, now_us: int) -> None:
         """Take one write transfer: the register's number, then bytes for it and its followers."""
@@ -191,102 +189,28 @@ class Vl53l0x:
         model, faults = self._world.scene.range_sensor, self._world.faults
         if faults.acts("sensor_stuck", moment_us) and self._stuck_mm is not None:
             return self._stuck_mm, _VALID
-        true_mm = self._world.true_mm_at(moment_us)
-        lost = float(self._rng.random()) < model.dropout or true_mm > model.max_range_mm
-        noise_mm = float(self._rng.standard_normal()) * self._sigma_mm(true_mm)
-        if lost or faults.acts("sensor_dropout", moment_us):
-            return _NO_TARGET_MM, _NO_TARGET
-        measured = true_mm * model.scale + model.offset_mm + noise_mm
-        self._stuck_mm = min(max(round(measured), 0), _NO_TARGET_MM - 1)
+        lost = float(self._rng.random()) < model.dropout
+        noise = float(self._rng.standard_normal())
+        cone = self._view()
+        echo = cone.echo(self._world.placement_at(moment_us))
+        if lost or echo is None or faults.acts("sensor_dropout", moment_us):
+            return _NO_SIGNAL_MM, _NO_TARGET
+        budget_us = self.timing_budget_us()
+        share = echo.range_mm / cone.reach_mm(echo, budget_us)
+        if share > 1.0:
+            noticed = share <= _TOO_NOISY_UP_TO
+            return (_TOO_NOISY_MM, _SIGMA_FAIL) if noticed else (_NO_SIGNAL_MM, _NO_TARGET)
+        noise_mm = noise * cone.sigma_mm(echo, budget_us)
+        measured = echo.range_mm * model.scale + model.offset_mm + noise_mm
+        self._stuck_mm = min(max(round(measured), 0), _NO_SIGNAL_MM - 1)
         return self._stuck_mm, _VALID
 
-    def _sigma_mm(self, true_mm: float) -> float:
-        model = self._world.scene.range_sensor
-        shorter = math.sqrt(33_000.0 / max(self.timing_budget_us(), 1))
-        return math.hypot(model.noise_floor_mm, model.noise_far * true_mm**2) * shorter
-
-
-class I2cBus:
-    """The bus, with the face of `busio.I2C`, and one sensor on it."""
-
-    def __init__(self, sensor: Vl53l0x, world: World, clock: VirtualClock) -> None:
-        """Connect `sensor`; transfers let `clock` advance."""
-        self._sensor = sensor
-        self._world = world
-        self._clock = clock
-        self._locked = False
-
-    def try_lock(self) -> bool:
-        """Take the bus; False where somebody holds it."""
-        free, self._locked = not self._locked, True
-        return free
-
-    def unlock(self) -> None:
-        """Give the bus back.
-
-        Raises:
-            ValueError: nobody holds it.
-        """
-        if not self._locked:
-            raise ValueError("Not locked")
-        self._locked = False
-
-    def scan(self) -> list[int]:
-        """Return the addresses that answer."""
-        return [self._sensor.address]
-
-    def writeto(self, address: int, buffer: Any, *, start: int = 0, end: int | None = None) -> None:
-        """Write `buffer[start:end]` to the chip at `address`.
-
-        Raises:
-            OSError: nothing answers there.
-        """
-        data = bytes(memoryview(buffer)[start:end])
-        self._transfer(address, len(data))
-        self._sensor.write(data, self._clock.monotonic_us())
-
-    def readfrom_into(
-        self, address: int, buffer: Any, *, start: int = 0, end: int | None = None
-    ) -> None:
-        """Fill `buffer[start:end]` from the chip at `address`.
-
-        Raises:
-            OSError: nothing answers there.
-        """
-        view = memoryview(buffer)[start:end]
-        self._transfer(address, len(view))
-        view[:] = self._sensor.read(len(view), self._clock.monotonic_us())
-
-    def writeto_then_readfrom(
-        self,
-        address: int,
-        buffer_out: Any,
-        buffer_in: Any,
-        *,
-        out_start: int = 0,
-        out_end: int | None = None,
-        in_start: int = 0,
-        in_end: int | None = None,
-        stop: bool = False,  # noqa: ARG002 - busio's own signature
-    ) -> None:
-        """Write, then read without giving the bus away in between.
-
-        Raises:
-            OSError: nothing answers there.
-        """
-        self.writeto(address, buffer_out, start=out_start, end=out_end)
-        self.readfrom_into(address, buffer_in, start=in_start, end=in_end)
-
-    def deinit(self) -> None:
-        """Release the bus."""
-        self._locked = False
-
-    def _transfer(self, address: int, length: int) -> None:
-        self._clock.advance_us(_TRANSFER_US + _BYTE_US * (length + 1))
-        if address != self._sensor.address:
-            raise OSError(errno.ENXIO, "No such device or address")
-        if self._world.faults.acts("i2c_error", self._clock.monotonic_us()):
-            raise OSError(errno.EREMOTEIO, "Remote I/O error")
+    def _view(self) -> Cone:
+        """Return the view in the world's present scene."""
+        scene = self._world.scene
+        if self._cone is None or self._cone[0] is not scene:
+            self._cone = scene, Cone(scene)
+        return self._cone[1]
 
 
 def _decoded_timeout(encoded: int) -> int:

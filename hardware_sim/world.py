@@ -5,11 +5,12 @@ Laws:
   commands give the same world, however time is paced;
 - instruments look at the past: `pose_at` answers for any moment of the last `HISTORY_S` seconds,
   because a picture or a range belongs to the moment when it was taken, not when it is asked for;
-- the car never enters the wall: it is held there, and each new touch is counted.
+- the car never enters the wall nor an obstacle: it is held there, and each new touch is counted.
 
 Geometry: the wall is z = 0 and the car stands with its rear towards it. `z_mm` and `x_mm` are those
 of the bumper's centre, `heading_deg` the angle between the car's rear axis and the wall's normal.
-The distance that matters (the label, and what the range sensor sees) runs along the car's axis.
+The distance that matters (what a person would measure) runs along the car's axis, to the wall or to
+an obstacle that stands before it.
 
 Motors are first-order lags behind a dead band, a few per cent unequal; wheels slip, so that what an
 encoder counts is a little more than the way the car goes.
@@ -43,13 +44,15 @@ class Actor(Protocol):
 class Chassis:
     """The car's body and drive. Lengths in mm; the wheel is that of a common TT-motor platform.
 
+    `bumper_width` is what can touch: narrower than the track, so that a car at 30 degrees may stop
+    40 mm before the wall along its axis (its corner is there first, at half the width x tan 30).
     `edges_per_turn` counts rising edges of an encoder on the motor's own shaft (13 per turn, behind
     a gear of 45:1). `full_speed_mm_s` is a wheel's speed at full duty, `dead_band` the duty below
     which it does not move, `lag_s` the time constant. `unequal` and `slip` bound what a seed draws:
     the motors' relative difference and the share of a wheel's way that is lost.
     """
 
-    width: float = 150.0
+    bumper_width: float = 110.0
     track: float = 130.0
     axle_to_bumper: float = 70.0
     wheel_diameter: float = 65.0
@@ -121,8 +124,8 @@ class World:
 
     @property
     def distance_mm(self) -> float:
-        """True distance from bumper to wall along the car's axis, now."""
-        return self._placement.distance_mm
+        """True distance along the car's axis from the bumper to what stands there, now."""
+        return self._clear_mm(self._placement)
 
     @property
     def speeds_mm_s(self) -> tuple[float, float]:
@@ -176,8 +179,8 @@ class World:
         )
 
     def true_mm_at(self, moment_us: int) -> float:
-        """Return the true distance from bumper to wall at `moment_us`."""
-        return self.placement_at(moment_us).distance_mm
+        """Return the true distance from the bumper to what stood behind it at `moment_us`."""
+        return self._clear_mm(self.placement_at(moment_us))
 
     def step(self) -> None:
         """Advance by one step, then let every actor act."""
@@ -224,16 +227,44 @@ class World:
         z = former.z_mm + way * math.cos(middle)
         z -= chassis.axle_to_bumper * (math.cos(swing[0]) - math.cos(swing[1]))
         moved = Placement(x_mm=x, z_mm=z, heading_deg=heading)
-        self._placement = self._held_by_wall(moved)
+        self._placement = self._held(moved)
 
-    def _held_by_wall(self, moved: Placement) -> Placement:
-        reach = self.chassis.width / 2.0 * abs(math.sin(math.radians(moved.heading_deg)))
-        if moved.z_mm > reach:
+    def _clear_mm(self, placement: Placement) -> float:
+        obstacle = self.scene.obstacle
+        if obstacle is None:
+            return placement.distance_mm
+        ahead_mm = placement.z_mm - obstacle.z_mm
+        heading = math.radians(placement.heading_deg)
+        x_mm = placement.x_mm + ahead_mm * math.tan(heading)
+        in_the_way = ahead_mm >= 0.0 and abs(x_mm - obstacle.x_mm) <= obstacle.width_mm / 2.0
+        return ahead_mm / math.cos(heading) if in_the_way else placement.distance_mm
+
+    def _held(self, moved: Placement) -> Placement:
+        limit = self._nearest_z_mm(moved)
+        if moved.z_mm > limit:
             # A bumper that trembles against the wall is one touch, not many.
-            self._touching = self._touching and moved.z_mm < reach + 1.0
+            self._touching = self._touching and moved.z_mm < limit + 1.0
             return moved
         if not self._touching:
             self.contacts += 1
         self._touching = True
         self._speed = [max(speed, 0.0) for speed in self._speed]
-        return replace(moved, z_mm=reach)
+        return replace(moved, z_mm=limit)
+
+    def _nearest_z_mm(self, placement: Placement) -> float:
+        """Return how near to the wall the bumper's centre can be, as the car stands."""
+        half = self.chassis.bumper_width / 2.0
+        heading = math.radians(placement.heading_deg)
+        at_wall, obstacle = half * abs(math.sin(heading)), self.scene.obstacle
+        if obstacle is None or placement.z_mm <= obstacle.z_mm - half:
+            return at_wall
+        # The part of the bumper that is before the obstacle: its point nearest to the wall counts.
+        left, right = (
+            (obstacle.x_mm + side * obstacle.width_mm / 2.0 - placement.x_mm) / math.cos(heading)
+            for side in (-1.0, 1.0)
+        )
+        first, last = max(left, -half), min(right, half)
+        if first > last:
+            return at_wall
+        reach = max(-first * math.sin(heading), -last * math.sin(heading))
+        return max(at_wall, obstacle.z_mm + reach)

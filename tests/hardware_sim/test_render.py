@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from hardware_sim import scene as scenes
 from hardware_sim.render import Renderer
-from hardware_sim.scene import CameraModel, Light, Scene
+from hardware_sim.scene import Scene
+from hardware_sim.scene_tables import CameraModel, Light
 from shared.picture import Pixels
 
 _PLAIN_CAMERA = CameraModel(

@@ -7,8 +7,9 @@ import pytest
 from adafruit_vl53l0x import VL53L0X
 
 from hardware_sim.clock import VirtualClock
+from hardware_sim.i2c import I2cBus
 from hardware_sim.scene import Scene
-from hardware_sim.vl53l0x import I2cBus, Vl53l0x
+from hardware_sim.vl53l0x import Vl53l0x
 from hardware_sim.world import Placement, World
 from tests.hardware_sim.worlds import a_clock, a_world, exact_scene, with_fault
 
@@ -93,6 +94,13 @@ def test_beyond_its_reach_it_reads_8190() -> None:
     assert sensor.range == 8190
 
 
+def test_a_target_just_beyond_its_reach_is_too_noisy_and_reads_8191() -> None:
+    bus, world, _ = _bus()
+    sensor = _driver(bus)
+    world.place(Placement(x_mm=0.0, z_mm=1_250.0, heading_deg=0.0))
+    assert sensor.range == 8191
+
+
 def test_noise_grows_with_the_distance_and_shrinks_with_the_budget() -> None:
     scene = exact_scene(noise_floor_mm=1.5, noise_far=3.33e-5)
     bus, world, _ = _bus(scene)
@@ -112,6 +120,13 @@ def test_noise_grows_with_the_distance_and_shrinks_with_the_budget() -> None:
 def test_offset_and_scale_are_the_scenes() -> None:
     bus, _, _ = _bus(exact_scene(offset_mm=15.0, scale=1.1))
     assert _driver(bus).range == 345
+
+
+def test_another_scene_has_another_view() -> None:
+    bus, world, _ = _bus()
+    sensor = _driver(bus)
+    world.change_scene(exact_scene(height_mm=20.0, tilt_deg=15.0))
+    assert sensor.range < 200
 
 
 def test_another_chip_is_refused_by_its_id() -> None:

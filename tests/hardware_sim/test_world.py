@@ -1,9 +1,11 @@
 import math
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hardware_sim.scene_tables import Obstacle
 from hardware_sim.world import STEP_US, Chassis, Placement, World
 from tests.hardware_sim.worlds import START_US, a_world, exact_scene, let_pass, with_fault
 
@@ -75,7 +77,7 @@ def test_the_wall_holds_the_car_and_counts_one_touch() -> None:
 def test_a_turned_car_touches_with_its_corner() -> None:
     world = _equal_world(z_mm=60.0, heading_deg=20.0)
     _drive(world, -0.5, -0.5, 2.0)
-    corner = _EQUAL.width / 2 * math.sin(math.radians(world.placement.heading_deg))
+    corner = _EQUAL.bumper_width / 2 * math.sin(math.radians(world.placement.heading_deg))
     assert world.contacts == 1
     assert world.placement.z_mm == pytest.approx(corner, abs=0.5)
 
@@ -89,7 +91,7 @@ def test_the_car_is_never_inside_the_wall(duties: list[tuple[float, float]], see
     world = a_world(seed=seed, z_mm=60.0)
     for left, right in duties:
         _drive(world, left, right, 0.3)
-        reach = 75.0 * abs(math.sin(math.radians(world.placement.heading_deg)))
+        reach = 55.0 * abs(math.sin(math.radians(world.placement.heading_deg)))
         assert world.placement.z_mm >= reach - 1e-6
 
 
@@ -122,3 +124,45 @@ def test_a_stalled_motor_leaves_one_wheel_standing() -> None:
     _drive(world, -0.4, -0.4, 0.5)
     assert world.travel_mm[0] == 0.0
     assert world.travel_mm[1] > 10.0
+
+
+def _world_with_box(x_mm: float, heading_deg: float = 0.0) -> World:
+    scene = msgspec.structs.replace(
+        exact_scene(), obstacle=Obstacle(x_mm=x_mm, z_mm=120.0, width_mm=60.0)
+    )
+    world = World(scene, 1, start_us=START_US, chassis=_EQUAL)
+    world.place(Placement(x_mm=0.0, z_mm=300.0, heading_deg=heading_deg))
+    return world
+
+
+def test_the_distance_ends_at_an_obstacle_behind_the_car_and_not_at_one_beside_its_axis() -> None:
+    assert _world_with_box(0.0).distance_mm == pytest.approx(180.0)
+    assert _world_with_box(70.0).distance_mm == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize("x_mm", [0.0, 70.0, -70.0])
+def test_an_obstacle_that_the_bumper_meets_holds_the_car(x_mm: float) -> None:
+    world = _world_with_box(x_mm)
+    _drive(world, -0.5, -0.5, 3.0)
+    assert world.contacts == 1
+    assert world.placement.z_mm == pytest.approx(120.0, abs=0.01)
+
+
+def test_an_obstacle_beside_the_bumper_lets_the_car_pass() -> None:
+    world = _world_with_box(120.0)
+    _drive(world, -0.5, -0.5, 3.0)
+    assert world.placement.z_mm == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_turned_car_meets_an_obstacle_with_the_corner_that_is_nearer() -> None:
+    world = _world_with_box(-80.0, heading_deg=20.0)
+    _drive(world, -0.5, -0.5, 3.0)
+    assert world.contacts == 1
+    heading = math.radians(world.placement.heading_deg)
+    assert world.placement.z_mm < 120.0 + 55.0 * math.sin(heading) + 0.01
+
+
+def test_a_car_at_thirty_degrees_stops_forty_millimetres_off_without_touching() -> None:
+    world = _equal_world(z_mm=40.0 * math.cos(math.radians(30.0)), heading_deg=30.0)
+    _drive(world, -0.5, -0.5, STEP_US / 1e6)
+    assert world.contacts == 0
