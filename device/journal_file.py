@@ -14,7 +14,8 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
+from urllib.parse import quote
 
 from sqlite_utils import Database
 
@@ -33,6 +34,68 @@ def open_database(path: Path) -> Database:
     """
     with _locked_folder(path.parent):
         return _open(path)
+
+
+def open_for_reading(path: Path) -> Database:
+    """Return the journal's database at `path` for reading only, also from a read-only disk.
+
+    Raises:
+        RetryLaterError: it cannot be read, or is none of this version's.
+    """
+    # SQLite shares a WAL through files that it may have to make. Where there is no WAL, the file
+    # alone is the whole journal, and may be read without making any.
+    has_wal = path.with_name(f"{path.name}-wal").exists()
+    uri = f"file:{quote(str(path.absolute()))}?{'mode=ro' if has_wal else 'immutable=1'}"
+    try:
+        connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, isolation_level=None)
+        db = Database(connection)
+        if MIGRATIONS.pending(db) or unknown_migrations(db):
+            connection.close()
+            raise RetryLaterError(f"journal {path} is of another version")
+    except sqlite3.Error as error:
+        raise RetryLaterError(f"journal {path}: {error}") from error
+    return db
+
+
+class JournalFile:
+    """An open journal's connection, and transactions on it."""
+
+    def __init__(self, db: Database) -> None:
+        """Take an open, migrated database."""
+        self.db = db
+
+    def close(self) -> None:
+        """Close the connection; what was committed stays."""
+        self.db.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Run a block as one transaction that is on the disk when the block is left.
+
+        Raises:
+            RetryLaterError: disk full, input or output failed, or locked for too long.
+            RefusedError: the file is damaged.
+        """
+        # IMMEDIATE: a transaction that reads first and writes later could not wait for the other
+        # process, since its snapshot would be stale once it got the lock.
+        with translated(), transaction(self.db, "IMMEDIATE"):
+            yield
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Run a block that sees the journal of one instant.
+
+        Raises:
+            RetryLaterError: input failed, or locked for too long.
+            RefusedError: the file is damaged.
+        """
+        with translated(), transaction(self.db, "DEFERRED"):
+            yield
+
+    def one(self, sql: str, *parameters: object) -> Any:
+        """Return the first column of the first row, or None where there is none."""
+        row = self.db.execute(sql, parameters).fetchone()
+        return None if row is None else row[0]
 
 
 @contextmanager
@@ -85,11 +148,13 @@ def _open(path: Path) -> Database:
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
-        raise UsageError(f"cannot create the journal {path}: {error.strerror}") from None
+        raise RetryLaterError(f"cannot create the journal {path}: {error.strerror}") from None
     try:
         db = Database(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None))
     except sqlite3.OperationalError as error:
-        raise UsageError(f"cannot open the journal {path}: {error}") from None
+        if path.is_dir():
+            raise UsageError(f"cannot open the journal {path}: it is a folder") from None
+        raise RetryLaterError(f"cannot open the journal {path}: {error}") from error
     try:
         _prepare(db, path)
     except sqlite3.OperationalError as error:

@@ -85,9 +85,20 @@ INSERT INTO slots (name) VALUES ('a'), ('b');
 """
 
 
-_NAME_0001 = "0001_tables"
+# What a pair is worth keeping for (device/retention.py). The index covers that rule's questions, so
+# that they read no bodies; its rows arrive in few places, one a cell.
+_TABLES_0002 = """
+ALTER TABLE samples ADD COLUMN cell TEXT NOT NULL DEFAULT '';
+ALTER TABLE samples ADD COLUMN residual REAL;
+CREATE INDEX samples_value ON samples (cell, boot, sequence, residual);
+ALTER TABLE drive_state ADD COLUMN faults TEXT NOT NULL DEFAULT '';
+"""
 
-KNOWN = frozenset({_NAME_0001})
+
+_NAME_0001 = "0001_tables"
+_NAME_0002 = "0002_value"
+
+KNOWN = frozenset({_NAME_0001, _NAME_0002})
 """Every migration of this version."""
 
 
@@ -95,6 +106,11 @@ KNOWN = frozenset({_NAME_0001})
 def _tables(db: Database) -> None:
     db.executescript(_TABLES_0001)
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+
+
+@MIGRATIONS(name=_NAME_0002)
+def _value(db: Database) -> None:
+    db.executescript(_TABLES_0002)
 
 
 def unknown_migrations(db: Database) -> list[str]:
