@@ -4,6 +4,8 @@ Laws:
 - a batch is taken whole or refused whole, with one reason;
 - a car speaks for itself alone: every record names the device of the topic it came on;
 - a label stands exactly where the sensor said "ok", and no further off than five ranges;
+- an estimate, which a bad model may put anywhere, lies within a thousand ranges, so that no sum of
+  errors overflows and no one car's numbers keep a list from being shown;
 - a picture is what its digest says, and its header shows a size that may be unpacked.
 
 A clock in 1970 or 2040 is no fault: order comes from boot, sequence and time of receipt.
@@ -22,6 +24,7 @@ MAX_PICTURE_SIDE = 2048
 """Pixels; a prepared picture has about 100, so this only keeps decompression bombs out."""
 
 _ABSURD_RANGES = 5.0
+_WILD_RANGES = 1000.0
 
 
 def check(batch: Batch, *, device: str, tasks: Mapping[str, Task]) -> None:
@@ -36,6 +39,7 @@ def check(batch: Batch, *, device: str, tasks: Mapping[str, Task]) -> None:
     for sample in batch.samples:
         _check_record(sample, device, tasks)
         _check_label(sample, tasks[sample.task])
+        _check_estimates(sample, tasks[sample.task])
         digests[sample.key] = sample.picture_sha256
     for end in batch.manoeuvres:
         _check_record(end, device, tasks)
@@ -61,6 +65,15 @@ def _check_label(sample: Sample, task: Task) -> None:
     slack = _ABSURD_RANGES * task.span
     if not task.low - slack <= sample.label <= task.high + slack:
         raise RefusedError(f"sample {sample.sequence}: absurd label {sample.label:g} {task.unit}")
+
+
+def _check_estimates(sample: Sample, task: Task) -> None:
+    limit = _WILD_RANGES * task.span
+    for estimate in sample.estimates:
+        if not task.low - limit <= estimate.value <= task.high + limit:
+            raise RefusedError(
+                f"sample {sample.sequence}: absurd estimate {estimate.value:g} {task.unit}"
+            )
 
 
 def _check_picture(picture: Picture, device: str, promised: str | None) -> None:

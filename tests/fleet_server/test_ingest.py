@@ -169,6 +169,13 @@ def test_an_unknown_device_is_not_answered(fleet: Fleet) -> None:
         (Batch(device="car-1", samples=(sample(1, sensor_status="error"),)), "disagree"),
         (Batch(device="car-1", samples=(sample(1, label=1e6),)), "absurd"),
         (Batch(device="car-1", samples=(sample(1, label=-1e6),)), "absurd"),
+        (
+            Batch(
+                device="car-1",
+                samples=(sample(1, estimates=(Estimate(model=MODEL, value=1e308),)),),
+            ),
+            "absurd estimate",
+        ),
         (Batch(device="car-1", samples=(sample(1, label_unit="m"),)), "'m'"),
         (Batch(device="car-1", samples=(sample(1, task="weather"),)), "weather"),
         (
