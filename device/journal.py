@@ -118,12 +118,12 @@ class Journal(StateTables):
                     if self._is_new("manoeuvres", "manoeuvre", end.boot, end.manoeuvre, end)
                 ],
             )
-            self._count("pairs_logged", len(fresh))
+            self.count("pairs_logged", len(fresh))
 
     def count_dropped(self, reason: str, pairs: int) -> None:
         """Add `pairs` to those that were lost before they could be stored, under `reason`."""
         with self.writing():
-            self._count(f"{_DROPPED}{reason}", pairs)
+            self.count(f"{_DROPPED}{reason}", pairs)
 
     def unsent_samples(self, limit: int) -> list[Sample]:
         """Return at most `limit` waiting samples, oldest first."""
@@ -159,7 +159,7 @@ class Journal(StateTables):
         keys = [(key.boot, key.sequence) for key in samples]
         with self.writing():
             marked = self._mark("samples", "sequence", keys, outcome, reason)
-            self._count(f"pairs_{outcome}", marked)
+            self.count(f"pairs_{outcome}", marked)
             self._mark("manoeuvres", "manoeuvre", manoeuvres, outcome, reason)
             keys = [(key.boot, key.sequence) for key in pictures]
             self._mark("pictures", "sequence", keys, outcome, reason)
@@ -204,7 +204,8 @@ class Journal(StateTables):
         if rows:
             self.db.table(table).insert_all(rows)
 
-    def _count(self, name: str, by: int) -> None:
+    def count(self, name: str, by: int) -> None:
+        """Add `by` to the counter `name`; within a transaction, that of what is counted."""
         if by:
             self.db.execute(
                 "INSERT INTO counters VALUES (?, ?)"
@@ -230,7 +231,7 @@ class Journal(StateTables):
         if unreadable:
             with self.writing():
                 marked = self._mark(table, key, unreadable, "rejected", "unreadable in the journal")
-                self._count("pairs_rejected", marked if table == "samples" else 0)
+                self.count("pairs_rejected", marked if table == "samples" else 0)
         return found
 
     def _mark(

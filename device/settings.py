@@ -29,7 +29,8 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     configuration file, relative to the home folder; empty means the backend's defaults. `source` is
     what `park` drives by, where a model is loaded. Pairs are logged `pair_hz` times a second during
     a manoeuvre, and the car stops `target_mm` before the wall (4 Hz as in the reference system).
-    `upload` is the owner's consent.
+    `upload` is the owner's consent. The journal takes at most `journal_mb` megabytes and leaves
+    `disk_spare_mb` of the disk free; beyond that it gives up pairs, those the server has first.
     """
 
     name: DeviceName = "car"
@@ -40,6 +41,8 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     pair_hz: PairRate = 4.0
     target_mm: StopDistance = 40.0
     upload: UploadLevel = "pictures"
+    journal_mb: Annotated[int, msgspec.Meta(ge=8, le=1_000_000)] = 2048
+    disk_spare_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 256
     camera: Name = "rear"
     calibration: Name = "none"
     chassis: Chassis = Chassis()

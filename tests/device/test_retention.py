@@ -1,6 +1,7 @@
 """When space runs out, what teaches least goes first."""
 
 from collections import Counter
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,7 +51,7 @@ def test_duplicates_are_thinned_evenly() -> None:
     rows = [Row(BOOT, number, 5.0) for number in range(64)]
     crowded, _ = thin(rows, 32)
     kept = sorted({row.sequence for row in rows} - {row.sequence for row in crowded})
-    gaps = [later - former for former, later in zip(kept, kept[1:], strict=False)]
+    gaps = [later - former for former, later in pairwise(kept)]
     assert max(gaps) <= 3
 
 

@@ -1,0 +1,167 @@
+"""Room in the journal: what it takes, what it may take, and rows given up by `retention`.
+
+Laws:
+- nothing goes silently: each transaction counts what it deletes, by reason;
+- what the server has goes first (`pairs_discarded`), then pairs by value (`dropped_crowded`,
+  `dropped_valuable`); the picture alone of a pair that was sent counts as `pictures_dropped`;
+- transactions are small, so that the other process waits for none of them, and so that they fit
+  into the room that SQLite keeps in its log when the disk is full;
+- memory is bounded: rows are looked at in blocks, without their bodies.
+
+The file does not shrink: the pages of deleted rows are written to again.
+"""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from device.journal import Journal
+from device.retention import Row, quotas, thin
+from shared.errors import RetryLaterError
+
+_BATCH = 256
+_BLOCK = 2048
+_ROOM = 0.05
+"""The share of the journal to free at once, so that this is not done for every pair."""
+
+_NEARLY = 0.99
+_LEAST = 8
+
+
+class Budget(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journal may take: `journal_bytes`, and no more than leaves `spare_bytes` free."""
+
+    journal_bytes: int
+    spare_bytes: int
+
+
+def used_bytes(journal: Journal) -> int:
+    """Return the size of the pages that hold something.
+
+    Raises:
+        RetryLaterError: the journal cannot be read now.
+    """
+    with journal.reading():
+        pages = journal.one("PRAGMA page_count") - journal.one("PRAGMA freelist_count")
+        return int(pages * journal.one("PRAGMA page_size"))
+
+
+def keep_within(journal: Journal, path: Path, budget: Budget, *, is_full: bool = False) -> int:
+    """Give up rows where the journal at `path` takes too much; return how many pairs went.
+
+    `is_full` says that a write failed for want of space: then something goes whatever it takes.
+
+    Raises:
+        RetryLaterError: the journal cannot be written now.
+    """
+    used = used_bytes(journal)
+    allowed = min(budget.journal_bytes, _reach_bytes(journal, path, budget))
+    if used <= allowed * _NEARLY and not is_full:
+        return 0
+    return make_room(journal, int(min(allowed, used) * (1 - _ROOM)))
+
+
+def make_room(journal: Journal, goal_bytes: int) -> int:
+    """Give up rows, the least worth first, until at most `goal_bytes` are used or none is left."""
+    gone = 0
+    while used_bytes(journal) > goal_bytes and (done := _discard(journal)):
+        gone += done
+    while (used := used_bytes(journal)) > goal_bytes:
+        counts = _cells(journal)
+        total = sum(counts.values())
+        drop = _LEAST + round(total * (used - goal_bytes) / used)
+        if not total:
+            break
+        for cell, quota in sorted(quotas(counts, drop).items()):
+            gone += _thin_cell(journal, cell, counts[cell], quota)
+    return gone
+
+
+def _reach_bytes(journal: Journal, path: Path, budget: Budget) -> int:
+    """Return how large the file may get: as large as it is, and what the disk has to spare."""
+    try:
+        free = shutil.disk_usage(path.parent).free
+    except OSError as error:
+        raise RetryLaterError(f"cannot look at {path.parent}: {error.strerror}") from None
+    with journal.reading():
+        size = int(journal.one("PRAGMA page_count") * journal.one("PRAGMA page_size"))
+    return size + max(0, free - budget.spare_bytes)
+
+
+def _discard(journal: Journal) -> int:
+    """Delete the oldest rows that the server answered for; return how many pairs there were."""
+    with journal.writing():
+        rows = journal.db.execute(
+            "SELECT boot, sequence FROM samples AS s WHERE sent <> 0 AND NOT EXISTS ("
+            " SELECT 1 FROM pictures AS p"
+            " WHERE p.boot = s.boot AND p.sequence = s.sequence AND p.sent = 0)"
+            " LIMIT ?",
+            (_BATCH,),
+        ).fetchall()
+        _delete(journal, rows)
+        journal.count("pairs_discarded", len(rows))
+        journal.db.execute(
+            "DELETE FROM manoeuvres WHERE rowid IN ("
+            " SELECT rowid FROM manoeuvres WHERE sent <> 0 LIMIT ?)",
+            (_BATCH,),
+        )
+    return len(rows)
+
+
+def _cells(journal: Journal) -> dict[str, int]:
+    with journal.reading():
+        return dict(
+            journal.db.execute("SELECT cell, count(*) FROM samples GROUP BY cell").fetchall()
+        )
+
+
+def _thin_cell(journal: Journal, cell: str, count: int, quota: int) -> int:
+    """Give up `quota` of the `count` rows of a cell, block by block; return how many went."""
+    gone = seen = 0
+    for block in _blocks(journal, cell):
+        seen += len(block)
+        # What this block and those before it owe, so that no rounding is lost between them.
+        owed = round(quota * min(1.0, seen / count)) - gone
+        crowded, high = thin(block, max(0, owed))
+        _drop(journal, crowded, "crowded")
+        _drop(journal, high, "valuable")
+        gone += len(crowded) + len(high)
+    return gone
+
+
+def _blocks(journal: Journal, cell: str) -> Iterator[list[Row]]:
+    last = ("", -1)
+    while True:
+        with journal.reading():
+            found = journal.db.execute(
+                "SELECT boot, sequence, residual FROM samples"
+                " WHERE cell = ? AND (boot, sequence) > (?, ?) ORDER BY boot, sequence LIMIT ?",
+                (cell, *last, _BLOCK),
+            ).fetchall()
+        if not found:
+            return
+        last = found[-1][:2]
+        yield [Row(*row) for row in found]
+
+
+def _drop(journal: Journal, rows: list[Row], reason: str) -> None:
+    for at in range(0, len(rows), _BATCH):
+        keys = [(row.boot, row.sequence) for row in rows[at : at + _BATCH]]
+        with journal.writing():
+            sent = sum(
+                journal.one("SELECT sent <> 0 FROM samples WHERE boot = ? AND sequence = ?", *key)
+                for key in keys
+            )
+            _delete(journal, keys)
+            journal.count(f"dropped_{reason}", len(keys) - sent)
+            journal.count("pictures_dropped", sent)
+
+
+def _delete(journal: Journal, keys: list[tuple[str, int]]) -> None:
+    for table in ("samples", "pictures"):
+        journal.db.conn.executemany(
+            f"DELETE FROM {table} WHERE boot = ? AND sequence = ?",  # noqa: S608 - own names
+            keys,
+        )

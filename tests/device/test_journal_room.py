@@ -1,0 +1,122 @@
+"""The journal stays within its budget, and says what that cost."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from device.journal import Journal
+from device.journal_room import Budget, keep_within, make_room, used_bytes
+from shared.samples import Estimate, Sample
+from tests.device.records import BOOT, manoeuvre_end, sample
+
+PICTURE = b"\xff\xd8" + bytes(3000)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    opened = Journal.open(path)
+    yield opened
+    opened.close()
+
+
+def residual(number: int, mm: float, *, label: float = 100.0, deployment: str = "beige") -> Sample:
+    estimates = (Estimate(model="a" * 64, value=label + mm),)
+    return sample(number, label=label, deployment=deployment, estimates=estimates)
+
+
+def fill(journal: Journal, samples: list[Sample]) -> None:
+    journal.append(samples=[(s, PICTURE) for s in samples], manoeuvres=[manoeuvre_end()])
+
+
+def kept(journal: Journal) -> list[Sample]:
+    return journal.unsent_samples(100_000)
+
+
+def test_what_the_server_has_goes_first_and_is_no_loss(journal: Journal) -> None:
+    samples = [sample(number) for number in range(400)]
+    fill(journal, samples)
+    keys = [s.key for s in samples[:300]]
+    journal.mark(samples=keys, pictures=keys, manoeuvres=[(BOOT, 1)], outcome="sent")
+    make_room(journal, used_bytes(journal) // 2)
+    counts = journal.counts()
+    assert len(kept(journal)) == counts.queue_depth == 100
+    assert counts.pairs_dropped == 0
+    assert 200 <= counts.pairs_discarded <= 300
+    assert counts.pairs_sent == 300
+
+
+def test_then_the_crowded_goes_and_the_rare_and_the_wrong_stay(journal: Journal) -> None:
+    common = [residual(n, 40.0 if n % 25 == 0 else 4.0) for n in range(400)]
+    rare = [residual(n, 4.0, deployment="green") for n in range(400, 420)]
+    near = [residual(n, 4.0, label=30.0) for n in range(420, 440)]
+    fill(journal, [*common, *rare, *near])
+    used = used_bytes(journal)
+    make_room(journal, used // 2)
+    assert used_bytes(journal) <= used // 2
+    left = Counter(
+        "rare" if s.deployment == "green" else "near" if s.label == 30.0 else "common"
+        for s in kept(journal)
+    )
+    wrong = [s for s in kept(journal) if s.sequence < 400 and s.sequence % 25 == 0]
+    assert (left["rare"], left["near"], len(wrong)) == (20, 20, 16)
+    counts = journal.counts()
+    assert counts.dropped == {"crowded": 440 - sum(left.values())}
+    assert counts.pairs_dropped == counts.pairs_logged - counts.queue_depth
+
+
+def test_at_the_end_even_what_is_worth_most_goes_and_is_named(journal: Journal) -> None:
+    fill(journal, [residual(n, 40.0 if n % 10 == 0 else 4.0) for n in range(200)])
+    assert make_room(journal, 0) == 200
+    assert kept(journal) == []
+    assert journal.unsent_pictures(10) == []
+    assert journal.counts().dropped == {"crowded": 180, "valuable": 20}
+
+
+def test_a_picture_whose_pair_was_sent_is_counted_apart(journal: Journal) -> None:
+    samples = [sample(number) for number in range(100)]
+    fill(journal, samples)
+    journal.mark(samples=[s.key for s in samples], outcome="sent")
+    make_room(journal, 0)
+    counts = journal.counts()
+    assert (counts.pairs_dropped, counts.pictures_dropped) == (0, 100)
+
+
+def test_only_beyond_the_budget_or_on_a_full_disk_is_anything_given_up(
+    journal: Journal, path: Path
+) -> None:
+    fill(journal, [sample(number) for number in range(300)])
+    used = used_bytes(journal)
+    roomy = Budget(journal_bytes=2 * used, spare_bytes=0)
+    assert keep_within(journal, path, roomy) == 0
+    assert keep_within(journal, path, Budget(journal_bytes=used // 2, spare_bytes=0)) > 0
+    assert used_bytes(journal) <= used // 2
+    assert keep_within(journal, path, roomy, is_full=True) > 0
+
+
+def test_on_a_disk_without_room_the_file_is_written_to_again_instead_of_growing(
+    journal: Journal, path: Path
+) -> None:
+    crowded_disk = Budget(journal_bytes=2**40, spare_bytes=10**15)
+    fill(journal, [sample(number) for number in range(300)])
+    size = journal.one("PRAGMA page_count")
+    for block in range(1, 6):
+        keep_within(journal, path, crowded_disk)
+        fill(journal, [sample(block * 300 + number) for number in range(10)])
+        assert len(kept(journal)) >= 250
+    assert journal.one("PRAGMA page_count") <= size * 1.05
+
+
+def test_freed_pages_are_used_again(journal: Journal) -> None:
+    sizes = []
+    for block in range(8):
+        fill(journal, [sample(block * 200 + number) for number in range(200)])
+        make_room(journal, 600_000)
+        sizes.append(journal.one("PRAGMA page_count"))
+    assert max(sizes[2:]) <= sizes[1] * 1.1
