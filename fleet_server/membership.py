@@ -163,11 +163,13 @@ def claim_code(
     """
     digest = sha256_hex(code.encode("utf-8", "replace"))
     row = connection.execute(select(enrolments).filter_by(code_sha256=digest)).one_or_none()
+    if row is not None and row.used_utc_us is not None:
+        logger.error("enrolment_code_used_twice device=%s enrolment=%d", row.device, row.id)
+        raise RefusedError("this code was used already: if not by you, revoke that car")
+    if row is not None and row.device != device:
+        logger.error("enrolment_code_of_another_car device=%s enrolment=%d", row.device, row.id)
     if row is None or row.device != device:
         raise RefusedError("this code is not valid for this car: ask for a new one")
-    if row.used_utc_us is not None:
-        logger.error("enrolment_code_used_twice device=%s enrolment=%d", device, row.id)
-        raise RefusedError("this code was used already: if not by you, revoke that car")
     if row.expires_utc_us < utc_us:
         raise RefusedError("this code has expired: ask for a new one")
     if not is_sha256(mqtt_secret_sha256):

@@ -38,7 +38,7 @@ from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.mqtt.puback import PubackPacket
 
 from fleet_server.broker.access import Access, Knock, Publish
-from fleet_server.broker.streams import BoundedReader, BoundedWriter
+from fleet_server.broker.streams import PACKET_LIMIT_BYTES, BoundedReader, BoundedWriter
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +179,7 @@ class EmbeddedBroker(Broker):  # type: ignore[misc] # amqtt ships no types
             await ConnackPacket.build(0, NOT_AUTHORIZED).to_stream(writer)
             raise MQTTError(refusal)
         handler.access = self
+        reader.limit_bytes = PACKET_LIMIT_BYTES
         reader.idle_s = writer.idle_s = session.keep_alive * _KEEPALIVE_SLACK or _NO_KEEPALIVE_S
         session.keep_alive = 0  # `streams` watches over silence; amqtt's own timer does nothing
         session.clean_session = True

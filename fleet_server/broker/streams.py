@@ -1,7 +1,8 @@
 """Byte streams with limits, between a TCP socket and amqtt.
 
 Laws:
-- nobody makes the broker hold more than one packet of `PACKET_LIMIT_BYTES` for a reading;
+- nobody makes the broker hold more than one packet of `PACKET_LIMIT_BYTES` for a reading, and whoever
+  has not said who it is no more than `FIRST_PACKET_LIMIT_BYTES`;
 - a peer that neither sends nor takes a byte for `idle_s` is gone; progress, however slow, is life;
 - closing never waits for a dead peer.
 
@@ -20,6 +21,9 @@ from shared import topics
 PACKET_LIMIT_BYTES = max(row.limit_bytes for row in topics.TABLE) + 1024
 """The largest payload of the topic table, with room for its topic and headers."""
 
+FIRST_PACKET_LIMIT_BYTES = 8 * 1024
+"""A CONNECT holds a name, a secret and at most a last will, a presence of 1 KiB."""
+
 FIRST_PACKET_S = 10.0
 """How long a peer may take to say who it is."""
 
@@ -31,10 +35,11 @@ class BoundedReader(ReaderAdapter):  # type: ignore[misc] # amqtt ships no types
     """The reading half of a connection. A broken law ends it, as if the peer had hung up."""
 
     def __init__(self, stream: asyncio.StreamReader) -> None:
-        """Read from `stream`; `idle_s` may be changed once the peer has said its keep-alive."""
+        """Read from `stream`; both limits may be changed once the peer has said who it is."""
         self._stream = stream
         self._ended = False
         self.idle_s = FIRST_PACKET_S
+        self.limit_bytes = FIRST_PACKET_LIMIT_BYTES
 
     async def read(self, n: int = -1) -> bytes:
         """Return exactly `n` bytes.
@@ -42,7 +47,7 @@ class BoundedReader(ReaderAdapter):  # type: ignore[misc] # amqtt ships no types
         Raises:
             ConnectionResetError: the peer is gone, silent, or wants more than the limit.
         """
-        if self._ended or not 0 <= n <= PACKET_LIMIT_BYTES:
+        if self._ended or not 0 <= n <= self.limit_bytes:
             self._ended = True
             raise ConnectionResetError("connection ended")
         pieces: list[bytes] = []

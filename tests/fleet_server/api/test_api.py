@@ -252,6 +252,24 @@ def test_a_car_enrols_once_with_its_code(
     assert reply.receipt.outcome == "stored"
 
 
+def test_a_used_code_alarms_under_whatever_name_it_comes_again(
+    client: TestClient, login: Login, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = {"device": "car-7", "deployment": DEPLOYMENT}
+    code = client.post(f"{API}/enrolments", json=asked, headers=login("operator")).json()["code"]
+    key = SigningKey(b"k" * 32).public.raw.hex()
+    claim = {"code": code, "public_key": key, "mqtt_secret_sha256": sha256_hex(b"secret")}
+    url = f"{API}/enrolments/claim"
+    assert client.post(url, json=claim | {"device": "car-8"}).status_code == 422
+    assert "enrolment_code_of_another_car device=car-7" in caplog.text
+    assert client.post(url, json=claim | {"device": "car-7"}).status_code == 200
+    for device in ("car-7", "car-8"):
+        caplog.clear()
+        assert client.post(url, json=claim | {"device": device}).status_code == 422
+        assert "enrolment_code_used_twice device=car-7" in caplog.text
+    assert code not in caplog.text
+
+
 def test_an_old_code_is_refused(fleet: Fleet, client: TestClient, login: Login) -> None:
     asked = {"device": "car-7", "deployment": DEPLOYMENT}
     code = client.post(f"{API}/enrolments", json=asked, headers=login("operator")).json()["code"]

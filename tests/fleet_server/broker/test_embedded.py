@@ -294,6 +294,16 @@ def test_a_packet_that_claims_more_than_the_limit_ends_the_connection_at_once(
         assert peer.recv(4) == b""
 
 
+def test_a_stranger_may_not_say_much_before_saying_who_it_is(broker: RunningBroker) -> None:
+    with socket.create_connection(("127.0.0.1", broker.port), timeout=WAIT_S) as peer:
+        name_of_64_kib = b"\x00\x04MQTT\x04\xc2\x00\x3c\xff\xff" + bytes(9000)
+        peer.sendall(b"\x10\x8d\x80\x04" + name_of_64_kib)
+
+        bad_name_or_secret = b"\x20\x02\x00\x04"
+        assert peer.recv(4) in (b"", bad_name_or_secret)
+        assert peer.recv(4) == b""
+
+
 def test_a_car_that_falls_silent_is_gone_after_one_and_a_half_keep_alives(
     broker: RunningBroker,
 ) -> None:
