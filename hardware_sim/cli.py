@@ -5,12 +5,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
 
 from hardware_sim import scene as scenes
+from hardware_sim.fleet_sim.cli import fleet
+from hardware_sim.stopping import signals
 from shared.cli import emit, json_option
 from shared.clock import SystemClock
 from shared.errors import UsageError
@@ -26,6 +27,9 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.group(epilog="Example: parkfleet sim render --scene red --out out/red.png")
 def sim() -> None:
     """The laboratory: simulated cars, rendered scenes."""
+
+
+sim.add_command(fleet)
 
 
 @sim.command(
@@ -67,7 +71,7 @@ def car(home: Path, script: Path, speed: float, seed: int, max_manoeuvres: int |
     from hardware_sim.car import drive
 
     configuration = SimConfiguration(seed=seed, speed=speed)
-    with _signals() as seen:
+    with signals() as seen:
         drive(
             home,
             script,
@@ -181,7 +185,7 @@ def replay(
     recording = recorded.read(data, task)
     for row in recording.skipped:
         click.echo(f"{data / 'labels.csv'}:{row.line}: skipped: {row.reason}", err=True)
-    with _signals() as seen, _bar("replaying", recording.pictures) as tell:
+    with signals() as seen, _bar("replaying", recording.pictures) as tell:
         done = replaying.replay(
             home,
             recording,
@@ -228,19 +232,3 @@ def _numbers(text: str, option: str, *, low: float, high: float) -> list[float]:
             raise UsageError(f"{option}: {number:g} lies outside {low:g} to {high:g}")
         numbers.append(number)
     return numbers
-
-
-@contextmanager
-def _signals() -> Iterator[set[int]]:
-    """Collect SIGTERM and SIGINT instead of dying of them, for as long as the context lasts."""
-    seen: set[int] = set()
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        seen.add(number)
-
-    former = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield seen
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)

@@ -44,6 +44,10 @@ class Server:
         """
         return self._call("GET", path, params={k: v for k, v in query.items() if v is not None})
 
+    def data(self, path: str) -> bytes:
+        """Return the body of `GET /api/v1/{path}`, such as a picture; raises as `get` does."""
+        return self._answer("GET", path).content
+
     def post(self, path: str, body: object) -> Any:
         """Return the JSON answer of `POST /api/v1/{path}`; raises as `get` does."""
         return self._call("POST", path, json=body)
@@ -59,6 +63,10 @@ class Server:
                 return
 
     def _call(self, method: str, path: str, **arguments: Any) -> Any:
+        answer = self._answer(method, path, **arguments)
+        return answer.json() if answer.content else None
+
+    def _answer(self, method: str, path: str, **arguments: Any) -> httpx.Response:
         try:
             answer = self._client.request(method, f"/api/v1/{path}", **arguments)
         except httpx.TransportError as error:
@@ -67,4 +75,4 @@ class Server:
             raise RetryLaterError(f"fleet server: {answer.status_code} at {path}")
         if answer.status_code >= 400:
             raise RefusedError(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
-        return answer.json() if answer.content else None
+        return answer
