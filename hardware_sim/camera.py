@@ -2,8 +2,8 @@
 
 Laws:
 - names, arguments and units are Picamera2's own, so that the driver for the real one runs on it;
-- a frame is exposed at a moment of virtual time and delivered some 20 ms later (measured on a
-  Pi 4: 17 to 21 ms), with `SensorTimestamp` telling the exposure in nanoseconds;
+- a frame is exposed around a moment of virtual time and delivered some 20 ms later (measured on a
+  Pi 4: 17 to 21 ms), with `SensorTimestamp` telling the exposure's middle in nanoseconds;
 - a picture is rendered when somebody asks for its array, of the pose at its exposure, and never
   otherwise: an idle car costs no rendering;
 - buffers are few, as on the real one: where all of them are held, frames are lost.
@@ -30,7 +30,6 @@ from shared.picture import Pixels
 
 _FORMATS: Final = ("BGR888", "RGB888")
 _MAX_SIDE: Final = 1280
-_EXPOSURE_US: Final = 10_000
 
 Configuration = dict[str, Any]
 Callback = Callable[["CompletedRequest"], object]
@@ -259,7 +258,7 @@ class SimulatedPicamera2:
     def _metadata(self, exposed_us: int) -> dict[str, Any]:
         return {
             "SensorTimestamp": exposed_us * 1000,
-            "ExposureTime": _EXPOSURE_US,
+            "ExposureTime": self._exposure_us(),
             "FrameDuration": self._frame_us(),
             "AnalogueGain": 1.0,
             "FocusFoM": 0,
@@ -269,6 +268,9 @@ class SimulatedPicamera2:
         limits = self._configuration["controls"]["FrameDurationLimits"]
         return max(int(limits[0]), int(1e6 / self._world.scene.camera.frame_hz))
 
+    def _exposure_us(self) -> int:
+        return int(self._world.scene.camera.exposure_ms * 1000.0)
+
     def _picture(self, exposed_us: int) -> Pixels:
         faults = self._world.faults
         if faults.acts("black_frames", exposed_us):
@@ -276,9 +278,15 @@ class SimulatedPicamera2:
             return np.zeros((height, width, 3), dtype=np.uint8)
         if faults.acts("frozen_camera", exposed_us) and self._frozen is not None:
             return self._frozen.copy()
-        pose = self._world.placement_at(exposed_us).pose()
+        half_us = self._exposure_us() // 2
+        moments = (exposed_us - half_us, exposed_us + half_us)
+        start, end = (self._world.placement_at(moment).pose() for moment in moments)
         picture = self._rendering().picture(
-            pose.distance_mm, pose.angle_deg, lateral_mm=pose.lateral_mm, at_us=exposed_us
+            start.distance_mm,
+            start.angle_deg,
+            lateral_mm=start.lateral_mm,
+            at_us=exposed_us,
+            until=end,
         )
         self._frozen = picture
         return picture.copy()

@@ -32,7 +32,7 @@ class Surface(Table, frozen=True):
     One tile of texture and pattern covers `texture_mm`; `contrast` scales the texture's deviation
     from its own mean. A `pattern` of `pattern_count` stripes, fields, tiles, planks or dots a tile
     is printed on top, in `pattern_colour`, as strongly as `pattern_contrast` says: stripes and
-    planks run along the wall (on the wall: upright), tiles and planks have joints in that colour.
+    planks run along the wall, tiles and planks have joints in that colour.
     `reflectance` is the share of the range sensor's infrared light (940 nm) that comes back, as in
     its datasheet: 0.88 white, 0.17 grey; eyes cannot tell it from the colour.
     """
@@ -121,10 +121,10 @@ class CameraModel(Table, frozen=True):
     brightness that the exposure control takes back, `auto_white_balance` that of a change in colour
     ("grey world"); `exposure_hunting` and `colour_hunting` are the relative amplitudes by which
     both wander, `focus_hunting_px` that of the blur beside `focus_blur_px` (standard deviations in
-    pixels of a picture 100 wide). `exposure_ms` smears what moves. `read_noise` is in grey levels,
-    `shot_noise` the standard deviation in grey levels at full white; both grow as the exposure
-    control amplifies a dim picture. Frames come `frame_hz` times a second, each `latency_ms` after
-    its exposure.
+    pixels of a picture 100 wide). An exposure lasts `exposure_ms` and smears what moves.
+    `read_noise` is in grey levels, `shot_noise` the standard deviation in grey levels at full
+    white; both grow as the exposure control amplifies a dim picture. Frames come `frame_hz` times a
+    second, each `latency_ms` after its exposure.
     """
 
     height_mm: Positive = 90.0

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from hardware_sim import patterns
 from hardware_sim.scene_tables import Surface
 from shared.errors import UsageError
 
@@ -65,10 +66,15 @@ class Atlas:
 
 
 def _colours(surface: Surface, seed: int) -> Floats:
-    """Return one tile of `surface`: its colour times the texture's deviation from its own mean."""
+    """Return one tile of `surface`: its colour times the texture's deviation, and its pattern."""
     detail = _grain(seed) if surface.texture is None else _picture_detail(Path(surface.texture))
     modulation = np.clip(1.0 + surface.contrast * (detail - 1.0), 0.05, 2.5)
-    return np.asarray(modulation * np.asarray(surface.colour, np.float32), dtype=np.float32)
+    colours = modulation * np.asarray(surface.colour, np.float32)
+    if surface.pattern != "none":
+        printed = patterns.mask(surface.pattern, surface.pattern_count, _GRAIN_SIZE)[..., None]
+        print_colour = modulation * np.asarray(surface.pattern_colour, np.float32)
+        colours = colours + surface.pattern_contrast * printed * (print_colour - colours)
+    return np.asarray(colours, dtype=np.float32)
 
 
 def _picture_detail(path: Path) -> Floats:
