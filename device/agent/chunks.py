@@ -8,6 +8,7 @@ Laws:
 - a model reaches `models/` whole and hashed, its manifest before it.
 """
 
+import logging
 import os
 import random
 import shutil
@@ -20,9 +21,12 @@ from device.agent.releases import SignedRelease
 from device.home import Home
 from shared.errors import RefusedError, RetryLaterError
 from shared.ids import is_sha256, sha256_hex
+from shared.manifest import Manifest
 from shared.releases import Release
 from shared.signing import write_secret
 from shared.topics import CHUNK_BYTES
+
+logger = logging.getLogger(__name__)
 
 _RESERVE_BYTES = 64 * 1024 * 1024
 """Left free for the journal, whatever comes."""
@@ -175,6 +179,31 @@ class Requests:
         """Forget what was asked: the connection that would bring it is gone."""
         self._deadlines_us.clear()
         self._tries.clear()
+
+
+def is_damaged(home: Home, sha256: str) -> bool:
+    """Tell whether the installed model is not, or not any more, what its name and manifest say."""
+    try:
+        manifest = Manifest.from_json(home.manifest(sha256).read_bytes())
+        content = home.model(sha256).read_bytes()
+    except (FileNotFoundError, RefusedError):
+        return True
+    except OSError as error:
+        logger.warning("model_not_looked_at model=%s reason=%s", sha256[:12], error.strerror)
+        return False
+    return manifest.sha256 != sha256 or sha256_hex(content) != sha256
+
+
+def discard(home: Home, sha256: str) -> None:
+    """Throw away an installed model.
+
+    Raises:
+        RetryLaterError: the disk fails.
+    """
+    try:
+        home.model(sha256).unlink(missing_ok=True)
+    except OSError as error:
+        raise RetryLaterError(f"cannot remove a damaged model: {error.strerror}") from None
 
 
 def sweep(home: Home, keep: set[str]) -> None:

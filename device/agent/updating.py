@@ -3,7 +3,9 @@
 Laws:
 - a state is in the journal before its work begins;
 - what fails in passing (disk, metadata not there yet) is tried again later and named in `trouble`;
-- the slot is pointed at a model by one transaction, and drive is only nudged to look.
+- the slot is pointed at a model by one transaction, and drive is only nudged to look;
+- an active model that was damaged on the disk is thrown away at the start and fetched again, since
+  drive would refuse it at every start.
 """
 
 import logging
@@ -11,7 +13,7 @@ import random
 from collections.abc import Callable
 
 from device import update
-from device.agent.chunks import ChunkStore, Requests, sweep
+from device.agent.chunks import ChunkStore, Requests, discard, is_damaged, sweep
 from device.agent.effects import (
     Effect,
     ProbeEnded,
@@ -75,6 +77,10 @@ class Updating:
 
     def start(self) -> list[Effect]:
         """Go on after a start of the process."""
+        active = self._journal.active_model()
+        if active is not None and is_damaged(self._home, active):
+            logger.warning("model_damaged model=%s", active[:12])
+            discard(self._home, active)
         resumed = update.resume(self._saved)
         if resumed != self._saved:
             self._save(resumed)

@@ -2,18 +2,21 @@
 
 Laws:
 - a model is loaded only if its bytes are those of its manifest and its tensors too;
-- a file that does not load leaves the old model running, is named in the drive state, and is not
-  tried again until another model was;
-- what is said to be loaded is what lies in memory.
+- a file that does not load leaves the old model running, is named, and is not tried again until
+  another model was;
+- what is said to be loaded is what lies in memory;
+- loading takes many turns' time, so it happens in a thread; the swap is one assignment between two
+  turns and costs no frame.
 """
 
 import logging
+import threading
 
 import numpy as np
 
+from device.drive.wishes import Wishes
 from device.drivers.tflite import TfliteModel
 from device.home import Home
-from device.journal import DriveState, Journal
 from shared.clock import Clock
 from shared.errors import ParkfleetError, RefusedError
 from shared.manifest import Manifest
@@ -28,67 +31,91 @@ _LOOK_EVERY_US = 1_000_000
 class Models:
     """The model in memory, and the way to the next one."""
 
-    def __init__(
-        self, home: Home, journal: Journal, clock: Clock, *, boot: str, task: Task
-    ) -> None:
-        """Start with no model; the first `follow` loads the active one."""
-        self._home, self._journal, self._clock = home, journal, clock
-        self._boot, self._task = boot, task
-        self._refused = ""
+    def __init__(self, home: Home, wishes: Wishes, clock: Clock, *, task: Task) -> None:
+        """Start with no model; `start` loads the active one."""
+        self._home, self._wishes, self._clock, self._task = home, wishes, clock, task
         self._next_look_us = clock.monotonic_us()
+        self._loading: _Loading | None = None
+        self._refused = ""
         self.model: TfliteModel | None = None
+        self.refusal = ""
 
     @property
     def digest(self) -> str | None:
         """The digest of the model in memory."""
         return None if self.model is None else self.model.manifest.sha256
 
+    @property
+    def release_seq(self) -> int:
+        """The release of the model in memory, 0 where there is none."""
+        return 0 if self.model is None else self.model.manifest.release_seq
+
+    def start(self) -> None:
+        """Load the active model, and wait for it."""
+        self.follow()
+        if self._loading is not None:
+            self._loading.wait()
+            self.follow()
+
     def nudge(self) -> None:
         """Look at the journal at the next `follow`."""
         self._next_look_us = 0
 
-    def follow(self) -> None:
-        """Load the active model where it is another; call only while the car stands."""
+    def follow(self) -> bool:
+        """Take up the active model where it is another; tell whether anything changed.
+
+        Call it only while the car stands; it takes as long as a look at the journal.
+        """
+        if self._loading is not None:
+            return self._take(self._loading)
         now_us = self._clock.monotonic_us()
         if now_us < self._next_look_us:
-            return
+            return False
         self._next_look_us = now_us + _LOOK_EVERY_US
-        try:
-            wanted = self._journal.active_model()
-            if wanted is None or wanted in (self.digest, self._refused):
-                return
-            self._swap(wanted)
-        except ParkfleetError as error:
-            # The disk is full or the journal damaged: neither keeps the car from driving.
-            _log.warning("model_look_failed error=%s", error)
+        self._wishes.look()
+        wanted = self._wishes.model
+        if wanted is not None and wanted not in (self.digest, self._refused):
+            self._loading = _Loading(self._home, wanted, self._task)
+        return False
 
-    def report(self, state: str) -> None:
-        """Write to the journal what is loaded, and that the car is in `state`."""
-        release_seq = 0 if self.model is None else self.model.manifest.release_seq
-        try:
-            self._journal.set_drive_state(
-                DriveState(
-                    boot=self._boot,
-                    loaded=self.digest,
-                    release_seq=release_seq,
-                    state=state[:200],
-                    utc_us=self._clock.utc_us(),
-                )
-            )
-        except ParkfleetError as error:
-            _log.warning("drive_state_not_written error=%s", error)
+    def _take(self, loading: "_Loading") -> bool:
+        if loading.is_on:
+            return False
+        self._loading = None
+        if loading.model is None:
+            self._refused = loading.digest
+            self.refusal = f"model {loading.digest[:12]} refused: {loading.refusal}"[:200]
+            _log.warning("model_refused model=%s error=%s", loading.digest[:12], loading.refusal)
+            return True
+        self.model, self._refused, self.refusal = loading.model, "", ""
+        _log.info("model_loaded model=%s release_seq=%d", loading.digest[:12], self.release_seq)
+        return True
 
-    def _swap(self, wanted: str) -> None:
+
+class _Loading:
+    """One model on its way into memory."""
+
+    def __init__(self, home: Home, digest: str, task: Task) -> None:
+        self.digest = digest
+        self.model: TfliteModel | None = None
+        self.refusal = "the loading thread died"
+        self._home, self._task = home, task
+        # A daemon: a driving process that is told to end does not wait for a model.
+        self._thread = threading.Thread(target=self._run, name="model-loader", daemon=True)
+        self._thread.start()
+
+    @property
+    def is_on(self) -> bool:
+        return self._thread.is_alive()
+
+    def wait(self) -> None:
+        self._thread.join()
+
+    def _run(self) -> None:
         try:
-            model = load(self._home, wanted, self._task)
+            self.model = load(self._home, self.digest, self._task)
         except ParkfleetError as error:
-            _log.warning("model_refused model=%s error=%s", wanted[:12], error)
-            self._refused = wanted
-            self.report(f"model {wanted[:12]} refused: {error}")
-            return
-        self.model, self._refused = model, ""
-        _log.info("model_loaded model=%s release_seq=%d", wanted[:12], model.manifest.release_seq)
-        self.report("idle")
+            self.refusal = str(error)
 
 
 def load(home: Home, digest: str, task: Task) -> TfliteModel:

@@ -388,6 +388,37 @@ def test_a_slot_whose_file_is_gone_is_filled_again(car: Car, fleet: Fleet) -> No
     assert asked(car.wish(target)) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("damage", ["model", "manifest", "no manifest"])
+def test_a_damaged_active_model_is_found_at_the_next_start_and_fetched_again(
+    car: Car, fleet: Fleet, damage: str
+) -> None:
+    target = fleet.release()
+    install(car, target)
+    if damage == "model":
+        car.home.model(SHA).write_bytes(MODEL[:-1] + b"!")
+    elif damage == "manifest":
+        car.home.manifest(SHA).write_bytes(b"{}")
+    else:
+        car.home.manifest(SHA).unlink()
+    car.start()
+    car.agent.handle(Connected())
+    car.metadata()
+    assert asked(car.agent.tick()) == [0, 1, 2]
+    fetch_all(car)
+    assert ToDrive(what="model") in car.agent.handle(passed(target))
+    assert car.home.model(SHA).read_bytes() == MODEL
+
+
+def test_a_whole_model_is_left_alone_at_the_start(car: Car, fleet: Fleet) -> None:
+    target = fleet.release()
+    install(car, target)
+    car.start()
+    car.agent.handle(Connected())
+    car.metadata()
+    assert asked(car.agent.tick()) == []
+    assert state(car).state == "idle"
+
+
 def test_a_wish_for_another_car_changes_nothing(car: Car, fleet: Fleet) -> None:
     target = fleet.release()
     car.wish(target, device="car-2")

@@ -7,12 +7,12 @@ import msgspec
 import pytest
 
 from device.drive.models import Models, load
+from device.drive.wishes import Wishes
 from device.home import Home
 from device.journal import Journal
 from shared.errors import RefusedError
 from shared.task import WALL_DISTANCE
 from tests.device.fakes import TINY, Car, FakeClock, World
-from tests.device.records import BOOT
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def journal(car: Car) -> Iterator[Journal]:
 
 
 def follower(car: Car, journal: Journal) -> Models:
-    return Models(car.home, journal, FakeClock(car.world), boot=BOOT, task=WALL_DISTANCE)
+    return Models(car.home, Wishes(car.home, journal), FakeClock(car.world), task=WALL_DISTANCE)
 
 
 def test_a_committed_model_is_loaded_within_a_second_or_at_a_nudge(
@@ -36,17 +36,45 @@ def test_a_committed_model_is_loaded_within_a_second_or_at_a_nudge(
 ) -> None:
     models = follower(car, journal)
     seen = []
-    for step in (models.follow, car.install, models.follow, models.nudge, models.follow):
+    for step in (models.start, car.install, models.start, models.nudge, models.start):
         step()
         seen.append(models.digest)
     assert seen == [None, None, None, None, TINY.sha256]
-    state = journal.drive_state()
-    assert state is not None
-    assert (state.loaded, state.release_seq) == (TINY.sha256, TINY.release_seq)
+    assert models.release_seq == TINY.release_seq
     other = follower(car, journal)
     car.world.now_us += 1_000_000
-    other.follow()
+    other.start()
     assert other.digest == TINY.sha256
+
+
+def test_the_car_goes_on_while_a_model_loads_and_takes_it_between_two_turns(
+    car: Car, journal: Journal
+) -> None:
+    models = follower(car, journal)
+    car.install()
+    turns = 0
+    while models.digest is None:
+        assert models.follow() is (models.digest is not None)
+        turns += 1
+    assert turns >= 2
+
+
+def test_a_refused_model_is_tried_again_when_agent_says_that_it_lies_there_anew(
+    car: Car, journal: Journal
+) -> None:
+    models = follower(car, journal)
+    car.install()
+    sound = car.home.model(TINY.sha256).read_bytes()
+    damage(car.home, "flipped")
+    models.follow()
+    assert models.digest is None
+    car.home.model(TINY.sha256).write_bytes(sound)
+    car.world.now_us += 1_000_000
+    models.follow()
+    assert models.digest is None
+    models.nudge()
+    models.follow()
+    assert models.digest == TINY.sha256
 
 
 def damage(home: Home, how: str) -> None:
@@ -78,12 +106,28 @@ def test_a_model_that_is_not_sound_leaves_the_old_one_and_is_named(
     with pytest.raises(RefusedError):
         load(car.home, TINY.sha256, WALL_DISTANCE)
     models = follower(car, journal)
-    models.follow()
+    models.start()
     assert models.model is None
-    state = journal.drive_state()
-    assert state is not None
-    assert state.loaded is None
-    assert state.state.startswith(f"model {TINY.sha256[:12]} refused")
+    assert models.refusal.startswith(f"model {TINY.sha256[:12]} refused")
+    models.nudge()
+    models.start()
+    assert models.refusal.startswith(f"model {TINY.sha256[:12]} refused")
+
+
+def test_a_refused_model_is_told_in_the_journal(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    car.install()
+    damage(car.home, "flipped")
+    told = []
+    for seconds in (0.2, 9.0):
+        car.drive(seconds, {0.1: "park"} if seconds > 1 else {})
+        journal = Journal.open(car.home.journal)
+        state = journal.drive_state()
+        journal.close()
+        assert state is not None
+        told.append((state.loaded, state.faults[0].startswith(f"model {TINY.sha256[:12]} refused")))
+    assert told == [(None, True)] * 2
+    assert [end.source for end in car.ends()] == ["sensor"]
 
 
 def test_a_model_is_swapped_between_manoeuvres_of_a_running_car(tmp_path: Path) -> None:
