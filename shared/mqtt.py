@@ -124,6 +124,7 @@ class Connection:
         self._lock = threading.Lock()
         self._waiting = self._waiting_bytes = 0
         self._number = 0
+        self._is_refused = False
         self._stopping = threading.Event()
         self._client = self._build(client_id or address.user)
         self.connected = False
@@ -262,7 +263,8 @@ class Connection:
     def _on_connect(
         self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
-        if reason.is_failure:
+        self._is_refused = reason.is_failure
+        if self._is_refused:
             self._put(Disconnected(reason=f"refused: {reason}"))
             return
         self._number += 1
@@ -277,7 +279,8 @@ class Connection:
         # What is still queued would go out on the next connection, as a second copy of what its
         # owner sends again by then.
         self._client.drop_out_messages()
-        self._put(Disconnected(reason=str(reason)))
+        if not self._is_refused:  # Else it was told already, with a better reason.
+            self._put(Disconnected(reason=str(reason)))
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         self._put(

@@ -1,8 +1,8 @@
 """Byte streams with limits, between a TCP socket and amqtt.
 
 Laws:
-- nobody makes the broker hold more than one packet of `PACKET_LIMIT_BYTES` for a reading, and whoever
-  has not said who it is no more than `FIRST_PACKET_LIMIT_BYTES`;
+- nobody makes the broker hold more than one packet of `PACKET_LIMIT_BYTES` for a reading, and
+  whoever has not said who it is no field above `FIRST_PACKET_LIMIT_BYTES`;
 - a peer that neither sends nor takes a byte for `idle_s` is gone; progress, however slow, is life;
 - closing never waits for a dead peer.
 

@@ -164,11 +164,7 @@ def test_a_refusal_is_told_with_its_reason_and_tried_again(
     assert isinstance(refused, Disconnected)
     assert "authori" in refused.reason.lower()
     listener.meet()
-    # The end of the refused connection may be told as well.
-    told = [connection.next_event(WAIT_S)]
-    while isinstance(told[-1], Disconnected):
-        told.append(connection.next_event(WAIT_S))
-    assert isinstance(told[-1], Connected)
+    expect(connection, Connected)
 
 
 def test_last_words_are_said_before_a_clean_end(listener: Listener, connection: Connection) -> None:
