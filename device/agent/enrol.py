@@ -5,6 +5,8 @@ Laws:
 - private halves never leave the car: the server sees a public key and a digest;
 - the code names the server's key and the release root that the operator meant: an answer with
   others is refused, so that nobody who stands in for the server can own the car;
+- pairs count for the name that they were recorded under, and the server refuses them under another:
+  a car that still holds some does not change its name by accident;
 - nothing is written before the server agreed, so that a refused enrolment changes nothing;
 - `enrolment.json` is removed before anything it vouches for changes and written after everything
   else: killed at any instant, a car is enrolled in the old fleet, in none, or in the new one, and
@@ -68,14 +70,17 @@ def enrol(
     """Enrol the car under the name `device` (None: the one in its settings) and return its fleet.
 
     Raises:
-        UsageError: it is enrolled already (without `force`), the address or the code is wrong, or
-            the server does not answer, answers nonsense or is not the one that the code names.
+        UsageError: it is enrolled already or holds another name's pairs (both without `force`), the
+            address or the code is wrong, or the server does not answer, answers nonsense or is not
+            the one that the code names.
     """
     name = device or home.settings().name
     if not is_device_name(name):
         raise UsageError(f"no car may be called {name!r}: lower-case letters, digits and hyphens")
     if home.enrolment.exists() and not force:
         raise UsageError(f"{home.root} is enrolled already; --force enrols it anew with new keys")
+    if not force:
+        _check_waiting(home, name)
     url = _claim_url(server_url)
     named = _CODE.fullmatch(code.strip())
     if named is None:
@@ -107,6 +112,22 @@ def enrol(
     )
     write_secret(home.enrolment, msgspec.json.format(msgspec.json.encode(enrolment)))
     return enrolment
+
+
+def _check_waiting(home: Home, name: str) -> None:
+    if not home.journal.exists():
+        return
+    journal = Journal.open(home.journal)
+    try:
+        waiting = journal.counts().queue_depth
+        names = {each.device for each in journal.unsent_samples(1)}
+    finally:
+        journal.close()
+    if names - {name}:
+        raise UsageError(
+            f"{waiting} pairs wait that were recorded as {names.pop()}, and no server takes them "
+            f"from {name}: enrol under that name, or with --force to give them up"
+        )
 
 
 def _claim_url(server_url: str) -> str:

@@ -20,6 +20,7 @@ from shared.messages import Desired
 from shared.signing import write_secret
 from shared.task import WALL_DISTANCE
 from tests.device.agent.world import Fleet
+from tests.device.records import sample
 
 pytestmark = pytest.mark.e2e
 
@@ -214,6 +215,23 @@ def test_a_code_that_names_no_server_is_not_sent(desk: Desk, home: Home, code: s
     with pytest.raises(UsageError, match="no enrolment code"):
         enrol(home, server_url=desk.url, code=code, device="car-1")
     assert desk.heard == []
+
+
+def test_pairs_that_wait_under_another_name_are_not_given_up_by_accident(
+    desk: Desk, home: Home
+) -> None:
+    home.create()
+    journal = Journal.open(home.journal)
+    journal.append(samples=[(sample(1), None)])
+    (waiting,) = journal.unsent_samples(9)
+    journal.close()
+    desk.answer["device"] = "car-9"
+    with pytest.raises(UsageError, match=f"1 pairs .* recorded as {waiting.device}"):
+        enrol(home, server_url=desk.url, code=desk.code, device="car-9")
+    assert desk.heard == []
+    enrol(home, server_url=desk.url, code=desk.code, device="car-9", force=True)
+    desk.answer["device"] = waiting.device
+    enrol(home, server_url=desk.url, code=desk.code, device=waiting.device, force=True)
 
 
 def test_killed_at_any_write_a_car_is_enrolled_in_one_fleet_or_in_none(
