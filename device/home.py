@@ -109,8 +109,10 @@ class Home:
 
     @property
     def drive_lock(self) -> Path:
-        """Held by the one process that drives."""
-        return self.root / "drive.lock"
+        """Locked by the one process that drives: the models' folder, since a full disk has room for
+        no lock file.
+        """
+        return self.models
 
     def model(self, sha256: str) -> Path:
         """Return where the model with that digest lies."""

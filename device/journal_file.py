@@ -116,6 +116,12 @@ def translated() -> Iterator[None]:
         raise RefusedError(f"journal is damaged: {error}") from error
 
 
+def is_full(error: RetryLaterError) -> bool:
+    """Tell whether `error` is the journal's want of space, which giving up rows can cure."""
+    cause = error.__cause__
+    return isinstance(cause, sqlite3.Error) and cause.sqlite_errorcode == sqlite3.SQLITE_FULL
+
+
 @contextmanager
 def transaction(db: Database, mode: Literal["IMMEDIATE", "DEFERRED"]) -> Iterator[None]:
     """Run a block as one transaction, which an exception undoes."""

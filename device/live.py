@@ -4,12 +4,14 @@ Laws:
 - sending never blocks and never fails: where nobody listens, or nobody reads, the datagram is
   dropped, since whatever matters is in the journal;
 - receiving never blocks, and a datagram that is not understood is passed over;
+- a disk that has no room for a socket file leaves a process deaf, not dumb;
 - only this user's processes can send (the sockets lie in the home folder, mode 0700).
 
 Each process binds its own socket; a socket file that a killed process left behind is replaced.
 """
 
 import errno
+import logging
 import os
 import socket
 from pathlib import Path
@@ -19,6 +21,8 @@ import msgspec
 
 from shared.errors import UsageError
 from shared.messages import Telemetry
+
+_log = logging.getLogger(__name__)
 
 _LIMIT_BYTES = 4096
 
@@ -33,10 +37,14 @@ class Nudge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="live"):
-    """Drive to agent: what to tell operators; `logged` says that new pairs are in the journal."""
+    """Drive to agent: what to tell operators; `logged` says that new pairs are in the journal.
+
+    `faults` are what is wrong now: the only way to learn of a journal that takes nothing.
+    """
 
     telemetry: Telemetry
     logged: bool = False
+    faults: tuple[str, ...] = ()
 
 
 _decoder: msgspec.msgpack.Decoder[Nudge | Live] = msgspec.msgpack.Decoder(Nudge | Live)
@@ -63,6 +71,9 @@ class LiveSocket:
             own.unlink(missing_ok=True)
             self._socket.bind(self._address(own))
         except OSError as error:
+            if error.errno in _NO_ROOM:
+                _log.warning("deaf_to_the_other_process error=%s", error.strerror)
+                return
             self.close()
             raise UsageError(f"cannot listen at {own}: {error.strerror}") from None
 
@@ -102,6 +113,7 @@ class LiveSocket:
         return f"/proc/self/fd/{self._folder}/{path.name}"
 
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO})
 _NOBODY_LISTENS = frozenset(
     {errno.ENOENT, errno.ECONNREFUSED, errno.EAGAIN, errno.ENOBUFS, errno.ECONNRESET}
 )

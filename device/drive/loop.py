@@ -1,10 +1,10 @@
-"""The control loop: 30 turns a second of look, decide, drive, log.
+"""The control loop's process: everything opened, 30 turns a second, everything closed.
 
 Laws:
-- a turn waits for nothing; between two turns the clock's `sleep_until_us` is the only wait, so that
-  under a virtual clock a run is the same every time;
-- within a turn the wheels follow the newest picture, before anything is logged;
-- what costs time (a journal's answer, a new model) happens only while the car stands;
+- between two turns the clock's `sleep_until_us` is the only wait, so that under a virtual clock a
+  run is the same every time;
+- what costs time (a journal's answer, a new model) happens in threads, or while the car stands;
+- a disk that is full, read-only or failing keeps nobody from driving, not even at the start;
 - however the loop ends, the motors are cut first.
 """
 
@@ -14,28 +14,18 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from device.drive.models import Models
-from device.drive.pairs import Car, Pairs
 from device.drive.recorder import Recorder
-from device.drive.senses import Senses, View
+from device.drive.turn import Drive
+from device.drive.wishes import Wishes
 from device.hardware import Instruments
 from device.home import Home
 from device.journal import Journal
-from device.live import Live, LiveSocket, Nudge
-from device.parking import (
-    Observation,
-    Parking,
-    Rules,
-    Step,
-    buzzer_is_on,
-    remaining_mm,
-    step,
-)
+from device.journal_room import Budget
+from device.live import LiveSocket
+from device.parking import Rules
 from device.settings import DeviceSettings
-from device.wheel_control import WheelControl
-from shared.errors import HardwareError, ParkfleetError, UsageError
-from shared.messages import Desired, Telemetry
-from shared.samples import Source
+from shared.errors import RetryLaterError, UsageError
+from shared.ids import boot_id
 from shared.task import WALL_DISTANCE, Task
 
 _log = logging.getLogger(__name__)
@@ -43,9 +33,7 @@ _log = logging.getLogger(__name__)
 TURN_US = 33_333
 """One turn: 30 Hz, the camera's rate."""
 
-_OVERRUN_US = 150_000
-_TELL_MOVING_US = 200_000
-_TELL_STANDING_US = 1_000_000
+_MEGABYTE = 1_000_000
 
 
 def run(
@@ -67,25 +55,24 @@ def run(
 
     Raises:
         UsageError: the home folder or its journal cannot be used, or another process drives it.
-        RetryLaterError: the journal cannot be written at the start.
     """
     home.create()
     clock = instruments.clock
     with ExitStack() as opened:
         opened.callback(_cut, instruments)
-        opened.enter_context(_only_one(home))
-        journal = Journal.open(home.journal)
-        opened.callback(journal.close)
-        boot = journal.start_boot(entropy or os.urandom(4))
+        opened.enter_context(only_one(home))
+        journal, boot = _begin(home, entropy or os.urandom(4))
+        if journal is not None:
+            opened.callback(journal.close)
         live = LiveSocket(home.drive_socket, home.agent_socket)
         opened.callback(live.close)
-        recorder = Recorder(home.journal)
+        recorder = Recorder(home.journal, boot=boot, budget=_budget(settings))
         opened.callback(recorder.close)
         drive = Drive(
             home=home,
             instruments=instruments,
             settings=settings,
-            journal=journal,
+            wishes=Wishes(home, journal),
             recorder=recorder,
             live=live,
             boot=boot,
@@ -107,11 +94,53 @@ def _cut(instruments: Instruments) -> None:
     instruments.signals.set_buzzer(on=False)
 
 
-@contextmanager
-def _only_one(home: Home) -> Iterator[None]:
-    """Hold the home folder's drive lock, which the system gives back however a process dies."""
+def _budget(settings: DeviceSettings) -> Budget:
+    return Budget(
+        journal_bytes=settings.journal_mb * _MEGABYTE,
+        spare_bytes=settings.disk_spare_mb * _MEGABYTE,
+    )
+
+
+def _begin(home: Home, entropy: bytes) -> tuple[Journal | None, str]:
+    """Return the open journal, None where the disk gives none, and the id of this boot."""
     try:
-        descriptor = os.open(home.drive_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        journal = Journal.open(home.journal)
+    except RetryLaterError as error:
+        _log.error("journal_not_opened error=%s", error)
+        return None, _unwritten_boot(home, entropy)
+    try:
+        return journal, journal.start_boot(entropy)
+    except RetryLaterError as error:
+        _log.error("boot_not_counted error=%s", error)
+        return journal, _unwritten_boot(home, entropy)
+
+
+def _unwritten_boot(home: Home, entropy: bytes) -> str:
+    """Return a boot id that the recorder has counted once the disk takes something again.
+
+    Its random part keeps it apart from every other one meanwhile.
+    """
+    try:
+        journal = Journal.open_for_reading(home.journal)
+    except RetryLaterError:
+        return boot_id(0, entropy)
+    try:
+        return journal.next_boot(entropy)
+    except RetryLaterError:
+        return boot_id(0, entropy)
+    finally:
+        journal.close()
+
+
+@contextmanager
+def only_one(home: Home) -> Iterator[None]:
+    """Hold the home folder's drive lock, which the system gives back however a process dies.
+
+    Raises:
+        UsageError: another process holds it.
+    """
+    try:
+        descriptor = os.open(home.drive_lock, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
         raise UsageError(f"cannot open {home.drive_lock}: {error.strerror}") from None
     try:
@@ -122,206 +151,3 @@ def _only_one(home: Home) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-class Drive:
-    """One boot of the driving process."""
-
-    def __init__(
-        self,
-        *,
-        home: Home,
-        instruments: Instruments,
-        settings: DeviceSettings,
-        journal: Journal,
-        recorder: Recorder,
-        live: LiveSocket,
-        boot: str,
-        task: Task,
-        rules: Rules,
-    ) -> None:
-        """Take everything that is open; the car stands and knows no model yet."""
-        self._settings, self._instruments = settings, instruments
-        self._clock = instruments.clock
-        self._journal, self._recorder, self._live = journal, recorder, live
-        self._rules = rules
-        self._wheels = WheelControl(settings.chassis)
-        self._senses = Senses(
-            self._clock, instruments.camera, instruments.range_sensor, self._wheels, task
-        )
-        self._models = Models(home, journal, self._clock, boot=boot, task=task)
-        self._car = Car(
-            identity=home.identity(settings),
-            boot=boot,
-            task=task,
-            calibration=settings.calibration,
-        )
-        self._pairs = Pairs(self._car, self._clock, settings.pair_hz)
-        self._parking = Parking()
-        self._wheel_fault = ""
-        self._next_tell_us = 0
-        self._turned_us = 0
-        self._models.follow()
-        self._models.report("idle")
-        _log.info("drive_started boot=%s device=%s", boot, self._car.identity.device)
-
-    def turn(self) -> bool:
-        """Do one turn; tell whether a manoeuvre is on."""
-        now_us = self._clock.monotonic_us()
-        start, stop = self._listen()
-        if not self._parking.is_manoeuvring:
-            self._models.follow()
-        self._roll(now_us)
-        self._senses.measure()
-        view = self._look(now_us)
-        overrun = self._parking.state == "reversing" and now_us - self._turned_us > _OVERRUN_US
-        self._turned_us = now_us
-        taken = step(
-            self._parking,
-            Observation(
-                now_us=now_us,
-                start=start,
-                stop=stop,
-                estimate=self._senses.estimate,
-                reading=self._senses.reading,
-                travelled_mm=self._wheels.travelled_mm,
-                speed_mm_s=self._wheels.speed_mm_s,
-                is_stalled=self._wheels.is_stalled,
-                problem="overrun" if overrun else self._problem(),
-            ),
-            self._rules,
-        )
-        self._drive(taken)
-        self._note(taken, view)
-        self._signal(now_us)
-        self._tell(now_us)
-        return self._parking.is_manoeuvring
-
-    def finish(self) -> None:
-        """End the manoeuvre that is on, if any; the process goes."""
-        self._instruments.wheels.stop()
-        if self._pairs.manoeuvre is not None:
-            self._end("shutdown")
-        self._models.report("off")
-
-    def _listen(self) -> tuple[Source | None, bool]:
-        """Return what people asked for: what to park by, and whether to stop."""
-        start: Source | None = None
-        stop = False
-        while (press := self._instruments.controls.pressed()) is not None:
-            if press == "stop":
-                start, stop = None, True
-            else:
-                start = "sensor" if press == "park_by_sensor" else self._source()
-        while (message := self._live.receive()) is not None:
-            if isinstance(message, Nudge):
-                if message.what == "model":
-                    self._models.nudge()
-                stop = stop or message.what == "stop"
-                start = self._source() if message.what == "park" else start
-        return (None if stop else start), stop
-
-    def _source(self) -> Source:
-        """Return what `park` goes by: the sensor until there is a model."""
-        return "sensor" if self._models.model is None else self._settings.source
-
-    def _roll(self, now_us: int) -> None:
-        try:
-            self._wheels.observe(self._instruments.wheels.edges(), now_us)
-        except HardwareError as error:
-            self._wheels_failed(error)
-
-    def _look(self, now_us: int) -> View | None:
-        """Look where there is a use for it, so that a standing car keeps its processor cool."""
-        manoeuvre = self._pairs.manoeuvre
-        if manoeuvre is None:
-            return None
-        by_model = manoeuvre.source == "model"
-        from_us = manoeuvre.started_us if by_model else self._pairs.next_us
-        return self._senses.look(self._models.model, from_us) if now_us > from_us else None
-
-    def _problem(self) -> str:
-        by_model = self._parking.source == "model"
-        fault = self._senses.camera_fault if by_model else self._senses.range_fault
-        return self._wheel_fault or fault
-
-    def _drive(self, taken: Step) -> None:
-        duties = self._wheels.duties(taken.speed_mm_s)
-        try:
-            if taken.speed_mm_s > 0:
-                self._instruments.wheels.set_duty(*duties)
-            else:
-                self._instruments.wheels.stop()
-            self._wheel_fault = ""
-        except HardwareError as error:
-            self._wheels_failed(error)
-
-    def _wheels_failed(self, error: HardwareError) -> None:
-        if not self._wheel_fault:
-            _log.warning("wheels_failed error=%s", error)
-        self._wheel_fault = "wheels_failed"
-
-    def _note(self, taken: Step, view: View | None) -> None:
-        """Follow the state, and log what belongs to the manoeuvre."""
-        began = taken.parking.is_manoeuvring and not self._parking.is_manoeuvring
-        self._parking = taken.parking
-        if began:
-            self._senses.forget()
-            self._pairs.begin(taken.parking.source, self._desired())
-            _log.info("manoeuvre_started source=%s", taken.parking.source)
-        if view is not None and self._pairs.is_due(view.frame.exposed_us):
-            self._senses.pairing.add_picture(view.frame.exposed_us, view)
-        if self._pairs.manoeuvre is not None:
-            for labelled, label in self._senses.pairing.due(self._clock.monotonic_us()):
-                self._recorder.log(self._pairs.sample(labelled, label), labelled.picture)
-        if taken.ended is not None:
-            self._end(taken.ended)
-
-    def _end(self, reason: str) -> None:
-        for view, label in self._senses.pairing.rest():
-            self._recorder.log(self._pairs.sample(view, label), view.picture)
-        end = self._pairs.end(reason)
-        self._recorder.end(end)
-        self._recorder.flush()
-        self._models.report("idle" if reason == "target" else reason)
-        _log.info("manoeuvre_ended reason=%s label=%s", reason, end.stop_label)
-        self._tell(self._clock.monotonic_us(), logged=True)
-
-    def _desired(self) -> Desired | None:
-        try:
-            return self._journal.desired()
-        except ParkfleetError as error:
-            _log.warning("desired_not_read error=%s", error)
-            return None
-
-    def _signal(self, now_us: int) -> None:
-        parking = self._parking
-        left_mm = remaining_mm(parking, self._wheels.travelled_mm)
-        beeps = parking.state in ("reversing", "holding") and left_mm is not None
-        try:
-            self._instruments.signals.set_led(on=parking.is_manoeuvring)
-            self._instruments.signals.set_buzzer(
-                on=beeps and buzzer_is_on(left_mm or 0.0, now_us, self._rules)
-            )
-        except HardwareError as error:
-            _log.debug("signals_failed error=%s", error)
-
-    def _tell(self, now_us: int, *, logged: bool = False) -> None:
-        """Send live values, now and then or because something was logged."""
-        if now_us < self._next_tell_us and not logged:
-            return
-        moving = self._parking.is_manoeuvring
-        self._next_tell_us = now_us + (_TELL_MOVING_US if moving else _TELL_STANDING_US)
-        reading, estimate = self._senses.reading, self._senses.estimate
-        telemetry = Telemetry(
-            device=self._car.identity.device,
-            boot=self._car.boot,
-            utc_us=self._clock.utc_us(),
-            state=self._parking.state,
-            label=reading.distance_mm if reading else None,
-            estimate=estimate.distance_mm if estimate else None,
-            sigma=estimate.sigma_mm if estimate else None,
-            speed_mm_s=self._wheels.speed_mm_s,
-            manoeuvre=self._pairs.number,
-        )
-        self._live.send(Live(telemetry=telemetry, logged=logged))

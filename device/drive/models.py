@@ -3,7 +3,7 @@
 Laws:
 - a model is loaded only if its bytes are those of its manifest and its tensors too;
 - a file that does not load leaves the old model running, is named, and is not tried again until
-  another model was;
+  agent says so or another model was;
 - what is said to be loaded is what lies in memory;
 - loading takes many turns' time, so it happens in a thread; the swap is one assignment between two
   turns and costs no frame.
@@ -58,8 +58,9 @@ class Models:
             self.follow()
 
     def nudge(self) -> None:
-        """Look at the journal at the next `follow`."""
+        """Look at the journal at the next `follow`, and try what was refused before once more."""
         self._next_look_us = 0
+        self._refused = ""
 
     def follow(self) -> bool:
         """Take up the active model where it is another; tell whether anything changed.

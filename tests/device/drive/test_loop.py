@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from device.drive.loop import _only_one
+from device.drive.loop import only_one
 from device.journal import Journal
 from device.settings import DeviceSettings
 from shared.errors import UsageError
@@ -192,7 +192,7 @@ def test_the_lamp_is_lit_and_the_buzzer_beats_while_parking(tmp_path: Path) -> N
 
 def test_a_home_folder_is_driven_by_one_process_only(tmp_path: Path) -> None:
     car = Car(tmp_path)
-    with _only_one(car.home), pytest.raises(UsageError, match="another process drives"):
+    with only_one(car.home), pytest.raises(UsageError, match="another process drives"):
         car.drive(0.1, {})
     car.drive(0.1, {})
 

@@ -66,14 +66,14 @@ def test_a_refused_model_is_tried_again_when_agent_says_that_it_lies_there_anew(
     car.install()
     sound = car.home.model(TINY.sha256).read_bytes()
     damage(car.home, "flipped")
-    models.follow()
+    models.start()
     assert models.digest is None
     car.home.model(TINY.sha256).write_bytes(sound)
     car.world.now_us += 1_000_000
-    models.follow()
+    models.start()
     assert models.digest is None
     models.nudge()
-    models.follow()
+    models.start()
     assert models.digest == TINY.sha256
 
 

@@ -9,10 +9,12 @@ import pytest
 from device.drive import recorder as module
 from device.drive.recorder import Recorder
 from device.journal import Journal, JournalCounts
+from device.journal_room import Budget
 from shared.ids import sha256_hex
 from shared.samples import ManoeuvreEnd
-from tests.device.records import manoeuvre_end, sample
+from tests.device.records import BOOT, manoeuvre_end, sample
 
+BUDGET = Budget(journal_bytes=10**9, spare_bytes=0)
 PICTURE = np.zeros((75, 100, 3), dtype=np.uint8)
 
 
@@ -25,7 +27,7 @@ def stored(path: Path) -> tuple[JournalCounts, list[ManoeuvreEnd]]:
 
 def test_pairs_are_completed_and_the_end_says_how_many_there_are(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    recorder = Recorder(path)
+    recorder = Recorder(path, boot=BOOT, budget=BUDGET)
     for number in range(5):
         assert recorder.log(sample(number, characteristics=None, picture_sha256=None), PICTURE)
     recorder.end(manoeuvre_end(pairs=0))
@@ -45,7 +47,7 @@ def test_what_the_disk_refuses_is_kept_and_written_later(
     monkeypatch.setattr("device.journal_file._BUSY_TIMEOUT_S", 0.01)
     path = tmp_path / "journal.sqlite"
     Journal.open(path).close()
-    recorder = Recorder(path)
+    recorder = Recorder(path, boot=BOOT, budget=BUDGET)
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     for number in range(5):
@@ -70,7 +72,7 @@ def test_what_does_not_fit_is_dropped_counted_and_missing_from_the_end(
     monkeypatch.setattr(module, "_MAX_HELD", 3)
     path = tmp_path / "journal.sqlite"
     Journal.open(path).close()
-    recorder = Recorder(path)
+    recorder = Recorder(path, boot=BOOT, budget=BUDGET)
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     for number in range(5):
@@ -90,7 +92,7 @@ def test_a_pair_that_the_journal_refuses_is_counted_and_the_rest_goes_on(tmp_pat
     journal = Journal.open(path)
     journal.append(samples=[(sample(0, label=1.0), None)])
     journal.close()
-    recorder = Recorder(path)
+    recorder = Recorder(path, boot=BOOT, budget=BUDGET)
     recorder.log(sample(0), PICTURE)
     recorder.flush()
     recorder.log(sample(1), PICTURE)
