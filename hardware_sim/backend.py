@@ -22,8 +22,11 @@ from device.hardware import Instruments
 from hardware_sim import scene as scenes
 from hardware_sim.camera import SimulatedPicamera2
 from hardware_sim.clock import VirtualClock
+from hardware_sim.disk import Disk
+from hardware_sim.faults import Fault
 from hardware_sim.i2c import I2cBus
 from hardware_sim.pins import WorldPinFactory
+from hardware_sim.power import PowerSupply
 from hardware_sim.vl53l0x import Vl53l0x
 from hardware_sim.world import World
 from shared import settings
@@ -44,6 +47,7 @@ class SimConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     `scene` is a shipped scene's name or a file. `speed` is how many virtual seconds pass in a real
     one, 0 for as many as the machine can compute. The camera captures at the size of the model's
     picture, so that nothing is rendered to be averaged away; a real one captures twice that.
+    `faults` act beside the scene's, counted from the start.
     """
 
     scene: str = "beige"
@@ -55,6 +59,7 @@ class SimConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     has_range_sensor: bool = True
     range_offset_mm: float = 0.0
     pins: Pins = Pins()
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +71,7 @@ class SimulatedCar:
     clock: VirtualClock
     camera: SimulatedPicamera2
     pins: WorldPinFactory
+    disk: Disk
     instruments: Instruments
 
     def close(self) -> None:
@@ -75,6 +81,7 @@ class SimulatedCar:
         except HardwareError as error:
             _log.warning("instrument_not_closed error=%s", error)
         self.pins.close()
+        self.disk.close()
 
 
 def open_car(configuration: SimConfiguration, real: Clock) -> SimulatedCar:
@@ -84,7 +91,8 @@ def open_car(configuration: SimConfiguration, real: Clock) -> SimulatedCar:
         UsageError: the scene is broken.
     """
     scene = scenes.load(configuration.scene)
-    world = World(scene, configuration.seed, start_us=real.utc_us())
+    world = World(scene, configuration.seed, start_us=real.utc_us(), faults=configuration.faults)
+    PowerSupply(world)
     clock = VirtualClock(world, real, speed=configuration.speed)
     pins = WorldPinFactory(world, configuration.pins)
     camera = SimulatedPicamera2(world, clock, configuration.seed)
@@ -117,6 +125,7 @@ def open_car(configuration: SimConfiguration, real: Clock) -> SimulatedCar:
         clock=clock,
         camera=camera,
         pins=pins,
+        disk=Disk(world),
         instruments=instruments,
     )
 

@@ -36,10 +36,11 @@ def drive(
         UsageError: the script, its scene, the home folder or its settings are wrong.
         HardwareError: a fault of the scene keeps an instrument from opening.
     """
-    desk, folder = Desk(script), Home(home)
-    order, settings = desk.order(), folder.settings()
+    folder = Home(home)
+    order, settings = Desk(script).order(), folder.settings()
     folder.create()
     car = open_car(configuration, real)
+    desk = Desk(script, spared=car.disk.spared)
     display = _Display(folder.journal)
     try:
         person = Person(

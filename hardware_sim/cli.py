@@ -1,16 +1,18 @@
 """The verb `parkfleet sim`: a simulated car, and pictures of scenes; thin shells."""
 
 import signal
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from hardware_sim import scene as scenes
+from hardware_sim.faults import FAULT_NAMES
+from hardware_sim.faults import parse as parse_fault
 from hardware_sim.fleet_sim.cli import fleet
+from hardware_sim.lab.parking_cli import park
+from hardware_sim.progress import bar
 from hardware_sim.stopping import signals
 from shared.cli import emit, json_option
 from shared.clock import SystemClock
@@ -30,6 +32,7 @@ def sim() -> None:
 
 
 sim.add_command(fleet)
+sim.add_command(park)
 
 
 @sim.command(
@@ -60,7 +63,22 @@ sim.add_command(fleet)
 @click.option(
     "--max-manoeuvres", type=click.IntRange(1), help="End after so many; without it, on Ctrl-C."
 )
-def car(home: Path, script: Path, speed: float, seed: int, max_manoeuvres: int | None) -> None:
+@click.option(
+    "--fault",
+    "fault_texts",
+    multiple=True,
+    metavar="NAME@SECONDS[+LENGTH]",
+    help="A fault from that virtual second on; repeatable. Names: " + ", ".join(FAULT_NAMES) + ".",
+)
+def car(
+    *,
+    home: Path,
+    script: Path,
+    speed: float,
+    seed: int,
+    max_manoeuvres: int | None,
+    fault_texts: tuple[str, ...],
+) -> None:
     """Drive a simulated car as a script says.
 
     The script holds `run` (a number; a new one starts a new order), `scene`, `manoeuvres` and `by`
@@ -70,7 +88,8 @@ def car(home: Path, script: Path, speed: float, seed: int, max_manoeuvres: int |
     from hardware_sim.backend import SimConfiguration
     from hardware_sim.car import drive
 
-    configuration = SimConfiguration(seed=seed, speed=speed)
+    faults = tuple(parse_fault(text) for text in fault_texts)
+    configuration = SimConfiguration(seed=seed, speed=speed, faults=faults)
     with signals() as seen:
         drive(
             home,
@@ -108,10 +127,8 @@ def car(home: Path, script: Path, speed: float, seed: int, max_manoeuvres: int |
 @click.option(
     "--angle-deg",
     "angles",
-    default="0",
-    show_default=True,
     metavar="LIST",
-    help="Angles of the wall to the bumper, in degrees.",
+    help="Angles of the wall to the bumper, in degrees [default: the middle of each scene's own].",
 )
 @click.option(
     "--count",
@@ -128,17 +145,20 @@ def car(home: Path, script: Path, speed: float, seed: int, max_manoeuvres: int |
     help="Draws noise and where textures lie.",
 )
 def render(
-    *, wanted: tuple[str, ...], out: Path, distances: str, angles: str, count: int, seed: int
+    *, wanted: tuple[str, ...], out: Path, distances: str, angles: str | None, count: int, seed: int
 ) -> None:
-    """Render pictures of scenes as a car's camera takes them."""
+    """Render pictures of scenes as a car's camera takes them.
+
+    A sheet has a column for each distance; with one distance it has four scenes side by side.
+    """
     from hardware_sim import gallery
 
     distances_mm = _numbers(distances, "--distance-mm", low=0.0, high=2000.0)
-    angles_deg = _numbers(angles, "--angle-deg", low=-60.0, high=60.0)
+    angles_deg = _numbers(angles, "--angle-deg", low=-60.0, high=60.0) if angles else None
     chosen = [scenes.load(name) for name in wanted or scenes.shipped()]
     shots = list(gallery.shoot(chosen, distances_mm, angles_deg, count=count, seed=seed))
     if out.suffix.lower() == ".png":
-        click.echo(gallery.write_sheet(shots, out, columns=len(distances_mm)))
+        click.echo(gallery.write_sheet(shots, out, columns=_columns(distances_mm)))
     else:
         written = gallery.write_each(shots, out)
         click.echo(f"{len(written)} pictures in {out}")
@@ -185,7 +205,7 @@ def replay(
     recording = recorded.read(data, task)
     for row in recording.skipped:
         click.echo(f"{data / 'labels.csv'}:{row.line}: skipped: {row.reason}", err=True)
-    with signals() as seen, _bar("replaying", recording.pictures) as tell:
+    with signals() as seen, bar("replaying", recording.pictures) as tell:
         done = replaying.replay(
             home,
             recording,
@@ -209,11 +229,8 @@ def _replayed(done: "Replayed") -> str:
     )
 
 
-@contextmanager
-def _bar(label: str, length: int) -> Iterator[Callable[[int], None]]:
-    """Show progress on stderr; yield what takes how far it is."""
-    with click.progressbar(length=length, label=label, file=sys.stderr) as bar:
-        yield lambda so_far: bar.update(so_far - bar.pos)
+def _columns(distances_mm: Sequence[float]) -> int:
+    return len(distances_mm) if len(distances_mm) > 1 else 4
 
 
 def _numbers(text: str, option: str, *, low: float, high: float) -> list[float]:

@@ -8,6 +8,8 @@ Laws:
 - it starts at the real UTC in microseconds, so that no moment of one run is ever one of another;
 - a clock that runs at another speed than 1 does not follow UTC and says so.
 
+Faults: `clock_jump` sets UTC off, as a time server's first answer does; monotonic time goes on.
+
 A machine that falls behind is not made to catch up in a burst: the pace starts anew from there.
 """
 
@@ -45,8 +47,9 @@ class VirtualClock:
         return self._now_us
 
     def utc_us(self) -> int:
-        """Return the same as `monotonic_us`."""
-        return self._now_us
+        """Return the same as `monotonic_us`, but for a `clock_jump`."""
+        jump = self._world.faults.acting("clock_jump", self._now_us)
+        return self._now_us + (round(jump.by_s * 1e6) if jump else 0)
 
     def is_synced(self) -> bool:
         """Tell whether a virtual second lasts a real one."""

@@ -51,15 +51,19 @@ class Shot:
 def shoot(
     scenes: Sequence[Scene],
     distances_mm: Sequence[float],
-    angles_deg: Sequence[float],
+    angles_deg: Sequence[float] | None,
     *,
     count: int,
     seed: int,
 ) -> Iterator[Shot]:
-    """Yield `count` pictures of every scene, angle and distance, in that order."""
+    """Yield `count` pictures of every scene, angle and distance, in that order.
+
+    Angles None stands for the middle of each scene's own approach.
+    """
     for scene in scenes:
         renderer = Renderer(scene, seed)
-        for angle_deg in angles_deg:
+        own = sum(scene.approach.angle_deg) / 2.0
+        for angle_deg in [own] if angles_deg is None else angles_deg:
             for number in range(count):
                 for distance_mm in distances_mm:
                     yield Shot(

@@ -10,7 +10,8 @@ Laws:
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -67,8 +68,11 @@ class Truth:
 class Desk:
     """The script file and what lies beside it."""
 
-    def __init__(self, script: Path) -> None:
-        """Look at the folder of `script`."""
+    def __init__(
+        self, script: Path, *, spared: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> None:
+        """Look at the folder of `script`; write in `spared`, out of reach of the car's faults."""
+        self._spared = spared
         self.script = script
         self._progress = script.with_name("progress.json")
         self._truth = script.with_name("truth.csv")
@@ -97,8 +101,9 @@ class Desk:
         """
         temporary = self._progress.with_suffix(".new")
         try:
-            temporary.write_bytes(msgspec.json.encode(progress))
-            temporary.replace(self._progress)
+            with self._spared():
+                temporary.write_bytes(msgspec.json.encode(progress))
+                temporary.replace(self._progress)
         except OSError as error:
             raise UsageError(f"cannot write {self._progress}: {error.strerror}") from None
 
@@ -110,7 +115,7 @@ class Desk:
         """
         text = "".join(f"{row.exposed_us},{row.true_mm:.3f},{run}\n" for row in rows)
         try:
-            with self._truth.open("ab+") as file:
+            with self._spared(), self._truth.open("ab+") as file:
                 end = file.seek(0, os.SEEK_END)
                 if end == 0:
                     text = _TRUTH_HEADER + text

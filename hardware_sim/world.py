@@ -18,12 +18,13 @@ encoder counts is a little more than the way the car goes.
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import numpy as np
 
-from hardware_sim.faults import Faults
+from hardware_sim.faults import Fault, Faults
 from hardware_sim.render import Pose
 from hardware_sim.scene import Scene
 
@@ -96,12 +97,22 @@ class World:
     """The car, the wall and everything that acts in it."""
 
     def __init__(
-        self, scene: Scene, seed: int, *, start_us: int, chassis: Chassis | None = None
+        self,
+        scene: Scene,
+        seed: int,
+        *,
+        start_us: int,
+        chassis: Chassis | None = None,
+        faults: Sequence[Fault] = (),
     ) -> None:
-        """Put the car where the scene's approach starts, with motors and slip drawn from `seed`."""
+        """Put the car where the scene's approach starts, with motors and slip drawn from `seed`.
+
+        `faults` act beside those of whatever scene the car is in.
+        """
         self.scene = scene
         self.chassis = chassis or Chassis()
-        self.faults = Faults(scene.faults, start_us=start_us)
+        self._lasting = Faults(faults, start_us=start_us)
+        self.faults = Faults(scene.faults, start_us=start_us, beside=self._lasting)
         self.now_us = start_us
         self.start_us = start_us
         self.contacts = 0
@@ -142,6 +153,10 @@ class World:
         """Tell whether both wheels stand and are not driven."""
         return not any(self._duty) and all(abs(speed) < 0.5 for speed in self._speed)
 
+    def unbalance(self, difference: float) -> None:
+        """Make the left motor stronger than the right one by the share `difference`."""
+        self._strength = (1.0 + difference / 2.0, 1.0 - difference / 2.0)
+
     def set_duty(self, side: int, duty: float) -> None:
         """Drive the left (0) or right (1) motor with -1 (towards the wall) to 1."""
         self._duty[side] = duty
@@ -156,7 +171,7 @@ class World:
     def change_scene(self, scene: Scene) -> None:
         """Go on in another setting; the car stays where it is."""
         self.scene = scene
-        self.faults = Faults(scene.faults, start_us=self.now_us)
+        self.faults = Faults(scene.faults, start_us=self.now_us, beside=self._lasting)
 
     def placement_at(self, moment_us: int) -> Placement:
         """Return where the car was at `moment_us`, between two steps interpolated.

@@ -11,6 +11,7 @@ from device.journal import Journal
 from hardware_sim import scene as scenes
 from hardware_sim.backend import SimConfiguration, open_instruments
 from hardware_sim.car import drive
+from hardware_sim.faults import Fault
 from hardware_sim.script import Progress
 from shared.clock import SystemClock
 from shared.errors import UsageError
@@ -103,6 +104,15 @@ def test_a_sensor_that_dies_ends_the_manoeuvre_with_the_car_untouched(tmp_path: 
     faulty.write_text(text + '\n[[faults]]\nname = "i2c_error"\nfrom_s = 3.0\nfor_s = 2.0\n')
     progress = _drive(tmp_path, _order(tmp_path, scene=str(faulty), manoeuvres=1), 1)
     assert (progress.done, progress.parked, progress.contacts) == (1, 0, 0)
+
+
+def test_a_full_disk_costs_pairs_and_no_parking(tmp_path: Path) -> None:
+    full = msgspec.structs.replace(_FAST, faults=(Fault(name="disk_full", from_s=3.0, for_s=2.0),))
+    script = _order(tmp_path, manoeuvres=2)
+    drive(tmp_path / "home", script, full, SystemClock(), stop=lambda: False, max_manoeuvres=2)
+    progress = msgspec.json.decode((tmp_path / "progress.json").read_bytes(), type=Progress)
+    assert (progress.parked, progress.contacts) == (2, 0)
+    assert _samples(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,11 @@
+import msgspec
 import pytest
 
 from hardware_sim.clock import VirtualClock
-from tests.hardware_sim.worlds import START_US, StillClock, a_clock, a_world
+from hardware_sim.faults import Fault
+from tests.hardware_sim.worlds import START_US, StillClock, a_clock, a_world, exact_scene
+
+_JUMP = Fault(name="clock_jump", from_s=1.0, for_s=1.0, by_s=-3600.0)
 
 
 def test_time_starts_at_the_real_utc_and_moves_only_when_slept() -> None:
@@ -55,3 +59,12 @@ def test_only_a_clock_at_real_pace_follows_utc(speed: float, synced: bool) -> No
 def test_a_negative_speed_is_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         a_clock(a_world(), -1.0)
+
+
+def test_a_clock_jump_moves_utc_and_nothing_else() -> None:
+    world = a_world(msgspec.structs.replace(exact_scene(), faults=(_JUMP,)))
+    clock = a_clock(world)
+    clock.advance_us(1_500_000)
+    assert clock.utc_us() == clock.monotonic_us() - 3_600_000_000
+    clock.advance_us(1_000_000)
+    assert clock.utc_us() == clock.monotonic_us() == START_US + 2_500_000

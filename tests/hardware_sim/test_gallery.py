@@ -19,6 +19,12 @@ def test_every_scene_angle_and_distance_is_shot_as_often_as_asked() -> None:
     assert len({shot.file_name for shot in shots}) == len(shots)
 
 
+def test_without_an_angle_a_scene_is_shot_as_it_is_approached() -> None:
+    chosen = [scenes.load("beige"), scenes.load("angled-30")]
+    shots = list(gallery.shoot(chosen, [200.0], None, count=1, seed=1))
+    assert [shot.angle_deg for shot in shots] == [0.0, 30.0]
+
+
 def test_a_sheet_holds_all_pictures_in_columns(tmp_path: Path) -> None:
     file = gallery.write_sheet(_shots(), tmp_path / "deep" / "sheet.png", columns=2)
     sheet = cv2.imread(str(file))
