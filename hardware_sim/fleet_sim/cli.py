@@ -1,12 +1,12 @@
 """The verb `parkfleet sim fleet`: a thin shell over `hardware_sim.fleet_sim.fleets`."""
 
 import logging
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from hardware_sim.progress import bar
 from hardware_sim.stopping import signals
 from shared.cli import emit, json_option
 from shared.clock import SystemClock
@@ -117,11 +117,8 @@ def fleet(
         loss=loss or 0.0,
     )
     length = round(cars * max(1.0, minutes / every_minutes))
-    with (
-        signals() as seen,
-        click.progressbar(length=length, label="manoeuvres", file=sys.stderr) as bar,
-    ):
-        watch = Watch(stop=lambda: bool(seen), tell=lambda done: bar.update(done - bar.pos))
+    with signals() as seen, bar("manoeuvres", length) as tell:
+        watch = Watch(stop=lambda: bool(seen), tell=tell)
         if url is None or token_file is None:
             from hardware_sim.fleet_sim.memory import in_memory
 
