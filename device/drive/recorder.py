@@ -216,8 +216,9 @@ class _Writer:
             if has_ended:
                 keep_within(journal, self._path, self._budget)
         except RetryLaterError as error:
+            if not self.fault:
+                _log.warning("journal_write_delayed held=%d error=%s", len(self._samples), error)
             self.fault = str(error)[:_MAX_FAULT]
-            _log.warning("journal_write_delayed held=%d error=%s", len(self._samples), error)
         except ParkfleetError as error:
             # The same rows never succeed, and a damaged journal must not keep the car from driving.
             self.fault = str(error)[:_MAX_FAULT]

@@ -7,6 +7,7 @@ brightness is the distance, which the model in `data/` reads back.
 
 import shutil
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -219,7 +220,12 @@ class Car:
         self.signals = FakeSignals()
         self.camera = FakeCamera(self.world)
 
-    def drive(self, seconds: float, presses: dict[float, Press]) -> None:
+    def drive(
+        self,
+        seconds: float,
+        presses: dict[float, Press],
+        turned: Callable[[bool], None] = lambda _is_moving: None,
+    ) -> None:
         """Drive for `seconds`; `presses` are by seconds from now."""
         began_us = self.world.now_us
         moments = {began_us + round(at_s * 1e6): press for at_s, press in presses.items()}
@@ -238,6 +244,7 @@ class Car:
             self.settings,
             stop=lambda: self.world.now_us >= end_us,
             entropy=bytes(4),
+            turned=turned,
         )
 
     def install(self, *, commit: bool = True) -> None:

@@ -41,10 +41,14 @@ def full_at_the_start(folder: Path) -> dict[str, object]:
     car = Car(folder)
     agent = LiveSocket(car.home.agent_socket, car.home.drive_socket)
     filler = fill(folder)
-    stood_mm = park(car)
-    said = set()
-    while (live := agent.receive()) is not None:
-        said |= set(live.faults if isinstance(live, Live) else ())
+    said: set[str] = set()
+
+    def listen(_is_moving: bool) -> None:
+        while isinstance(live := agent.receive(), Live):
+            said.update(live.faults)
+
+    car.drive(9.0, {0.2: "park"}, listen)
+    stood_mm = car.world.distance_mm
     agent.close()
     filler.unlink()
     return {
@@ -55,8 +59,8 @@ def full_at_the_start(folder: Path) -> dict[str, object]:
 
 
 def less_and_less_room(folder: Path) -> dict[str, object]:
-    car = Car(folder, settings=DeviceSettings(disk_spare_mb=1))
-    stood_mm = [park(car) for _ in range(12)]
+    car = Car(folder, settings=DeviceSettings(disk_spare_mb=5))
+    stood_mm = [park(car) for _ in range(18)]
     journal = Journal.open(car.home.journal)
     counts = journal.counts()
     journal.close()
