@@ -40,13 +40,24 @@ lock: $(VENV)/.dev ## Write the exact versions of this environment to constraint
 clean: ## Remove the environment, state and reports.
 	rm -rf $(VENV) var out build *.egg-info
 
+# Says what comes and how large it is, then what pip says of the large parts: minutes without a word
+# look like a fault. A pipe hides pip's exit code, so a mark stands for it.
+define install
+	@echo "Installing what is needed into $(VENV); the first time some 190 packages, 3.3 GB, a few minutes."
+	@{ $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+		-c constraints.txt -e '.[$(1)]' || touch $(VENV)/.failed; } | \
+		grep --line-buffered -oE '(Downloading|Using cached) [^ ]+ \([0-9]{2,}\.[0-9] MB\)|^Installing collected packages' || true
+	@if [ -e $(VENV)/.failed ]; then rm $(VENV)/.failed; \
+		echo "The installation failed, see above. Mend that and give the same command again." >&2; exit 1; fi
+endef
+
 # One stamp an extra, so that a demo does not wait for the linters.
 $(VENV)/.lab: pyproject.toml constraints.txt | $(VENV)/.made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[lab]'
+	$(call install,lab)
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(call install,dev)
 	@touch $@ $(VENV)/.lab
 
 $(VENV)/.made:

@@ -20,6 +20,9 @@ _STATE = click.option(
 )
 
 
+_PORT = click.IntRange(1, 65535)
+
+
 @click.command(epilog="Example: parkfleet server --state var/server --port 8080 --broker-port 1883")
 @_STATE
 @click.option(
@@ -30,9 +33,9 @@ _STATE = click.option(
     help="Which parts run in this process.",
 )
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
-@click.option("--port", type=int, help="Port for REST and the web pages.  [default: 8080]")
+@click.option("--port", type=_PORT, help="Port for REST and the web pages.  [default: 8080]")
 @click.option("--broker-host", help="Where the broker is.  [default: 127.0.0.1]")
-@click.option("--broker-port", type=int, help="The broker's port.  [default: 1883]")
+@click.option("--broker-port", type=_PORT, help="The broker's port.  [default: 1883]")
 def server(
     *,
     state: Path,

@@ -63,12 +63,22 @@ def _load(entry: EntryPoint) -> click.Command:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in entry.value:
             raise
-        extra = _EXTRA.get(entry.name, "server")
-        raise UsageError(
-            f"'{entry.name}' needs {error.name}, which is not installed here: "
-            f"pip install 'parkfleet[{extra}]'"
-        ) from None
+        raise UsageError(_missing([entry.name], error.name)) from None
     return command
+
+
+def _missing(arguments: list[str], library: str | None) -> str:
+    """Return what to install where the verb in `arguments` found no `library`."""
+    verb = next((each for each in arguments if each in _SUMMARIES), "parkfleet")
+    extra = _EXTRA.get(verb, "server")
+    return (
+        f"'{verb}' needs {library}, which is not installed here: pip install 'parkfleet[{extra}]'"
+    )
+
+
+def _is_ours(module: str | None) -> bool:
+    rooms = {entry.value.split(".")[0] for entry in entry_points(group=_GROUP)} | {"shared"}
+    return (module or "").split(".")[0] in rooms | {""}
 
 
 @click.group(
@@ -121,6 +131,12 @@ def run(arguments: list[str]) -> int:
     except ParkfleetError as error:
         click.echo(f"parkfleet: {_one_line(error)}", err=True)
         return 1
+    except ModuleNotFoundError as error:
+        # Verbs import large libraries only when they get to work: the extra is missed this late.
+        if _is_ours(error.name):
+            raise
+        click.echo(f"parkfleet: {_one_line(_missing(arguments, error.name))}", err=True)
+        return 2
     except (click.Abort, KeyboardInterrupt):
         logging.getLogger(__name__).info("interrupted")
         return 130

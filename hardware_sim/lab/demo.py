@@ -38,17 +38,22 @@ class Plan:
 
     learn: int = 14
     park: int = 8
-    red: int = 14
+    red: int = 18
     after: int = 8
     speed: float = 10.0
     seed: int = 1
 
     @property
     def server_settings(self) -> dict[str, str]:
-        """What the server must know: how many pairs make a first training and a retraining."""
+        """What the server must know: how many pairs make a first training and a retraining.
+
+        A retraining must be sure to come of one car's red manoeuvres: up to a third of them stop
+        after a few pairs where the model contradicts the sensor, and the first two come before the
+        error counts as risen.
+        """
         return {
             "PARKFLEET_SERVER_FIRST_TRAINING_PAIRS": str(self.learn * 2 * 20),
-            "PARKFLEET_SERVER_RETRAIN_PAIRS": str(self.red * 18),
+            "PARKFLEET_SERVER_RETRAIN_PAIRS": str(self.red * 12),
         }
 
 

@@ -172,7 +172,10 @@ def plot(
         axes.set_ylim(bottom=0)
         handles, labels = axes.get_legend_handles_labels()
         unique = dict(zip(labels, handles, strict=True))
-        axes.legend(unique.values(), unique.keys(), frameon=False, loc="upper right")
+        # Below the axis: inside, it would lie on some phase's model or curve.
+        figure.legend(
+            unique.values(), unique.keys(), frameon=False, loc="outside lower right", ncols=9
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path)
 

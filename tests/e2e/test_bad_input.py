@@ -53,6 +53,7 @@ def _assert_one_line(done: subprocess.CompletedProcess[str], *, names: str) -> N
         ("demo --out file/below", "file"),
         ("server --state file", "file"),
         ("server --role king", "king"),
+        ("server --port 0", "--port.*1<=x<=65535"),
         ("broker run --state file", "file"),
         ("broker run --port x", "x"),
         ("token create --state nowhere --role operator --name a", "nowhere"),
@@ -100,9 +101,11 @@ def test_help_shows_an_example(tmp_path: Path, verb: str) -> None:
     assert "Example" in done.stdout
 
 
-def test_ctrl_c_ends_everything_and_leaves_a_state_that_starts_again(tmp_path: Path) -> None:
+def test_ctrl_c_and_sigterm_end_everything_and_leave_a_state_that_starts_again(
+    tmp_path: Path,
+) -> None:
     command = [sys.executable, "-m", "shared", "demo", "--exit", "--port", "0"]
-    for _ in range(2):
+    for number in (signal.SIGINT, signal.SIGTERM):
         demo = subprocess.Popen(
             command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -110,7 +113,7 @@ def test_ctrl_c_ends_everything_and_leaves_a_state_that_starts_again(tmp_path: P
         assert "enrol and start" in "".join(demo.stdout.readline() for _ in range(2))
         children = _children(demo.pid)
         assert len(children) >= 7
-        demo.send_signal(signal.SIGINT)
+        demo.send_signal(number)
         _, errors = demo.communicate(timeout=60)
         assert demo.returncode == 130, errors
         assert "Traceback" not in errors

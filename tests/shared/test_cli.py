@@ -32,7 +32,10 @@ def install(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
 
 
 @click.command(epilog="Example: parkfleet demo")
-@click.option("--fail", type=click.Choice(["usage", "refused", "later", "ctrl-c", "bug", "none"]))
+@click.option(
+    "--fail",
+    type=click.Choice(["usage", "refused", "later", "ctrl-c", "bug", "library", "room", "none"]),
+)
 @cli.json_option
 def example(*, fail: str, as_json: bool) -> None:
     """Fail as told."""
@@ -42,6 +45,8 @@ def example(*, fail: str, as_json: bool) -> None:
         "later": RetryLaterError("network away"),
         "ctrl-c": KeyboardInterrupt(),
         "bug": ZeroDivisionError("ours"),
+        "library": ModuleNotFoundError("No module named 'big.library'", name="big.library"),
+        "room": ModuleNotFoundError("No module named 'tests.gone'", name="tests.gone"),
     }
     if fail in errors:
         raise errors[fail]
@@ -125,6 +130,19 @@ def test_a_missing_library_names_the_extra_to_install(
         f"parkfleet: '{verb}' needs no_such_library, which is not installed here: "
         f"pip install 'parkfleet[{extra}]'\n"
     )
+
+
+def test_a_library_that_is_missed_only_at_work_names_the_extra_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install(monkeypatch, "trainer", HERE)
+    assert cli.run(["--log-level", "info", "trainer", "--fail", "library"]) == 2
+    assert capsys.readouterr().err == (
+        "parkfleet: 'trainer' needs big.library, which is not installed here: "
+        "pip install 'parkfleet[trainer]'\n"
+    )
+    with pytest.raises(ModuleNotFoundError):
+        cli.run(["trainer", "--fail", "room"])
 
 
 def test_a_verb_that_lacks_our_own_module_is_our_bug(monkeypatch: pytest.MonkeyPatch) -> None:
