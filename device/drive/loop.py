@@ -61,12 +61,12 @@ def run(
     with ExitStack() as opened:
         opened.callback(_cut, instruments)
         opened.enter_context(only_one(home))
-        journal, boot = _begin(home, entropy or os.urandom(4))
+        journal, boot, fault = _begin(home, entropy or os.urandom(4))
         if journal is not None:
             opened.callback(journal.close)
         live = LiveSocket(home.drive_socket, home.agent_socket)
         opened.callback(live.close)
-        recorder = Recorder(home.journal, boot=boot, budget=_budget(settings))
+        recorder = Recorder(home.journal, boot=boot, budget=_budget(settings), fault=fault)
         opened.callback(recorder.close)
         drive = Drive(
             home=home,
@@ -101,18 +101,18 @@ def _budget(settings: DeviceSettings) -> Budget:
     )
 
 
-def _begin(home: Home, entropy: bytes) -> tuple[Journal | None, str]:
-    """Return the open journal, None where the disk gives none, and the id of this boot."""
+def _begin(home: Home, entropy: bytes) -> tuple[Journal | None, str, str]:
+    """Return the open journal, None where the disk gives none, this boot's id, and what is wrong."""
     try:
         journal = Journal.open(home.journal)
     except RetryLaterError as error:
         _log.error("journal_not_opened error=%s", error)
-        return None, _unwritten_boot(home, entropy)
+        return None, _unwritten_boot(home, entropy), str(error)
     try:
-        return journal, journal.start_boot(entropy)
+        return journal, journal.start_boot(entropy), ""
     except RetryLaterError as error:
         _log.error("boot_not_counted error=%s", error)
-        return journal, _unwritten_boot(home, entropy)
+        return journal, _unwritten_boot(home, entropy), str(error)
 
 
 def _unwritten_boot(home: Home, entropy: bytes) -> str:

@@ -71,12 +71,16 @@ class _Losses:
 class Recorder:
     """The writer thread and its queue."""
 
-    def __init__(self, journal: Path, *, boot: str, budget: Budget) -> None:
-        """Start writing to the journal at `journal`, as the boot `boot`, within `budget`."""
+    def __init__(self, journal: Path, *, boot: str, budget: Budget, fault: str = "") -> None:
+        """Start writing to the journal at `journal`, as the boot `boot`, within `budget`.
+
+        `fault` is what was in the way already, before this was asked to write anything.
+        """
         self._queue: queue.Queue[_Pair | ManoeuvreEnd | DriveState | _Flush]
         self._queue = queue.Queue(_MAX_QUEUED)
         self._losses = _Losses()
         self._writer = _Writer(journal, boot, budget, self._losses)
+        self._writer.fault = fault[:_MAX_FAULT]
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
