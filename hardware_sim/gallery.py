@@ -116,7 +116,8 @@ def _tile(shot: Shot) -> Pixels:
 
 
 def _write(file: Path, picture: Pixels) -> Path:
-    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    smallest = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+    done, data = cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), smallest)
     if not done:
         raise RuntimeError(f"OpenCV could not encode a picture of shape {picture.shape}")
     try:

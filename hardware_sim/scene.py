@@ -38,7 +38,7 @@ SCENES = Path(__file__).parent / "scenes"
 
 
 class Scene(Table, frozen=True):
-    """One setting; see the tables' own docstrings."""
+    """One setting: its `name`, a `summary` in a sentence, and its tables."""
 
     name: Name
     summary: str

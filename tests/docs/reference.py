@@ -29,7 +29,9 @@ SETTINGS = {
     ),
     "device.drivers.pi:PiConfiguration": "The car's wiring: the file named by `hardware`",
     "hardware_sim.backend:SimConfiguration": "Simulated instruments: the file named by `hardware`",
-    "hardware_sim.scene:Scene": "A scene: `--scene FILE`",
+    "hardware_sim.replay:ReplayConfiguration": (
+        "A recording in place of instruments: the file named by `hardware`"
+    ),
     "fleet_server.settings:ServerSettings": (
         "The server: `server.toml` in its state folder (environment: `PARKFLEET_SERVER_...`)"
     ),
@@ -44,7 +46,13 @@ _WRITTEN = "<!-- Written by `python -m tests.docs.reference`; a test compares. -
 
 def pages() -> dict[str, Callable[[], str]]:
     """Return the writer of every reference page by file name."""
-    return {"topics.md": topics, "verbs.md": verbs, "settings.md": settings, "make.md": make}
+    return {
+        "topics.md": topics,
+        "verbs.md": verbs,
+        "settings.md": settings,
+        "scenes.md": scenes,
+        "make.md": make,
+    }
 
 
 def topics() -> str:
@@ -94,6 +102,37 @@ TOML. An unknown key is an error; a table of the file is written `[table]`, its 
 `table.key`. Where an environment prefix is named, `PREFIX_KEY` overrules the file.
 
 {parts}
+"""
+
+
+def scenes() -> str:
+    """Return the page of a scene file's tables and of the scenes that ship."""
+    from hardware_sim import scene
+
+    shipped = "\n".join(f"| `{name}` | {scene.load(name).summary} |" for name in scene.shipped())
+    tables = "\n\n".join(
+        f"## {heading}\n\n{_inherited_text(record)}\n\n| key | type | default |\n|---|---|---|\n"
+        + "\n".join(
+            f"| `{name}` | {_type(kind)} | {default} |"
+            for name, kind, default in _fields(record, nested=False)
+            if not list(_records(kind))
+        )
+        for heading, record in _scene_tables(scene.Scene)
+    )
+    return f"""{_WRITTEN}
+# Scenes
+
+A scene is a TOML file; `--scene` takes one of the names below or the path of any file. `name`,
+`summary`, `[floor]` and `[wall]` with their `colour` must be there, everything else has a default.
+An unknown key is an error. Lengths are millimetres, angles degrees, colours 0 to 255 for red, green
+and blue; a texture's path is relative to the scene's file. The files that ship lie in
+`hardware_sim/scenes/`. How it is meant to be used: [laboratory.md](../laboratory.md).
+
+| scene | what it is |
+|---|---|
+{shipped}
+
+{tables}
 """
 
 
@@ -179,6 +218,30 @@ def _tables(record: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _tables(kind.cls, f"{prefix}{field.name}.")
 
 
+def _scene_tables(record: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every table of a scene with the heading that it has in TOML."""
+    yield f"`[{prefix}]`" if prefix else "The top of the file", record
+    for field in msgspec.structs.fields(record):
+        kind = inspect.type_info(field.type)
+        for inner in _records(kind):
+            name = f"{prefix}.{field.name}" if prefix else field.name
+            tables = list(_scene_tables(inner, name))
+            if isinstance(kind, inspect.VarTupleType):
+                tables[0] = (f"`[[{name}]]`", inner)
+            yield from tables
+
+
+def _records(kind: Any) -> Iterator[Any]:
+    """Yield the records that a value of this type holds."""
+    if isinstance(kind, inspect.StructType):
+        yield kind.cls
+    elif isinstance(kind, inspect.VarTupleType):
+        yield from _records(kind.item_type)
+    elif isinstance(kind, inspect.UnionType):
+        for each in kind.types:
+            yield from _records(each)
+
+
 def _fields(record: Any, *, nested: bool, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
     """Yield each key of a record with its type and its default as text."""
     for field in msgspec.structs.fields(record):
@@ -254,6 +317,12 @@ def _option(option: click.Option) -> str:
 def _text(record: Any) -> str:
     """Return a docstring as Markdown."""
     return _paragraphs(python_inspect.getdoc(record) or "")
+
+
+def _inherited_text(record: Any) -> str:
+    """Return a record's docstring and those of the records that it extends."""
+    extended = [each for each in record.__mro__[1:] if getattr(each, "__struct_fields__", ())]
+    return "\n\n".join(map(_text, [record, *extended]))
 
 
 def _paragraphs(text: str) -> str:

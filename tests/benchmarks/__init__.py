@@ -1,0 +1,1 @@
+"""What is measured, not tested: figures for out/bench; absolute times are never asserted."""
