@@ -83,10 +83,15 @@ def create_deployment(
     """Add a deployment.
 
     Raises:
-        RefusedError: `name` is no name, or is taken.
+        RefusedError: `name` is no name, or is taken, or the task's name is another task's.
     """
     if not is_name(name):
         raise RefusedError(f"{name!r} is no name for a deployment")
+    for text in connection.scalars(select(deployments.c.task).distinct()):
+        known = msgspec.json.decode(text, type=Task)
+        # A sample names its task by name alone.
+        if known.name == task.name and known != task:
+            raise RefusedError(f"there is another task {task.name} already")
     added = connection.scalar(
         insert(deployments)
         .values(name=name, task=msgspec.json.encode(task).decode(), created_utc_us=utc_us)

@@ -20,11 +20,27 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class NewDeployment(_Body):
-    """A setting; without `task` it is the wall distance."""
+Side = Annotated[int, Field(ge=16, le=1024)]
+Bound = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+
+
+class NewTask(_Body):
+    """What another camera beside another reference sensor estimates; see `shared.task`."""
 
     name: NameText
-    task: NameText = "wall-distance"
+    label: NameText
+    unit: Annotated[str, Field(min_length=1, max_length=16)]
+    low: Bound
+    high: Bound
+    picture_width: Side
+    picture_height: Side
+
+
+class NewDeployment(_Body):
+    """A setting; `task` is the name of a known one, or a whole one, or the wall distance."""
+
+    name: NameText
+    task: NameText | NewTask = "wall-distance"
 
 
 class NewEnrolment(_Body):

@@ -13,6 +13,7 @@ from fleet_server.api.bodies import (
     NamePattern,
     NewDeployment,
     NewEnrolment,
+    NewTask,
 )
 from fleet_server.api.context import Context, Served
 from fleet_server.api.paging import Cursor, Limit, page
@@ -102,9 +103,7 @@ def get_deployment(name: DeploymentName, context: Served, _who: Reader) -> Deplo
 @router.post("/deployments", status_code=201, responses=documented(409))
 def create_deployment(body: NewDeployment, context: Served, who: Operator) -> DeploymentView:
     """Add a deployment."""
-    task = TASKS.get(body.task)
-    if task is None:
-        raise RefusedError(f"unknown task {body.task}; there are: {', '.join(TASKS)}")
+    task = _task(body.task)
     if context.queries.deployments(name=body.name):
         raise HTTPException(409, f"there is a deployment {body.name} already")
     with context.database.write() as connection:
@@ -116,6 +115,18 @@ def create_deployment(body: NewDeployment, context: Served, who: Operator) -> De
             utc_us=context.clock.utc_us(),
         )
     return _deployment(context, body.name)
+
+
+def _task(wanted: str | NewTask) -> Task:
+    if isinstance(wanted, NewTask):
+        if wanted.low >= wanted.high:
+            raise RefusedError(f"task {wanted.name}: low must lie below high")
+        return Task(**wanted.model_dump())
+    if wanted not in TASKS:
+        raise RefusedError(
+            f"unknown task {wanted}; there are: {', '.join(TASKS)}; another one is given whole"
+        )
+    return TASKS[wanted]
 
 
 @router.post("/enrolments", status_code=201)
