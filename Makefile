@@ -4,8 +4,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 ONLY_EXIT := $(if $(filter 1,$(EXIT)),--exit,)
 
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-e2e check format lock clean
+.PHONY: help demo test test-unit test-e2e venv32 check format lock clean
 
 help: ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,15 +15,15 @@ help: ## Show these targets.
 demo: $(VENV)/.lab ## Show the whole loop in a few minutes (EXIT=1 ends after the report).
 	$(BIN)/parkfleet demo $(ONLY_EXIT)
 
-test: $(VENV)/.dev ## Run all tests: unit tests first, then real processes over real sockets.
-	$(BIN)/pytest -q -m "not e2e"
-	$(BIN)/pytest -q -m e2e
+test: test-unit test-e2e ## Run all tests: unit tests, then trainings and real processes.
 
 test-unit: $(VENV)/.dev ## Run the unit tests only (under a minute).
-	$(BIN)/pytest -q -m "not e2e"
+	$(BIN)/pytest -q -n auto -m "not e2e and not slow"
 
-test-e2e: $(VENV)/.dev ## Run the end-to-end tests only.
-	$(BIN)/pytest -q -m e2e
+test-e2e: $(VENV)/.dev ## Run the tests that train, or start real processes over real sockets.
+	$(BIN)/pytest -q -m "e2e or slow"
+
+venv32: .venv32/.made ## Make the environment of a 32-bit car, to compare its runtime with LiteRT.
 
 check: $(VENV)/.dev ## Format, lint, types and the import law; changes nothing.
 	$(BIN)/ruff format --check .
@@ -38,18 +40,16 @@ lock: $(VENV)/.dev ## Write the exact versions of this environment to constraint
 		| LC_ALL=C sort -f > constraints.txt
 
 clean: ## Remove the environment, state and reports.
-	rm -rf $(VENV) var out build *.egg-info
+	rm -rf $(VENV) .venv32 var out build *.egg-info
 
 # Says what comes and how large it is, then what pip says of the large parts: minutes without a word
-# look like a fault. A pipe hides pip's exit code, so a mark stands for it.
+# look like a fault.
 define install
-	@echo "Installing what is needed into $(VENV); the first time some 190 packages, 3.3 GB, a few minutes."
-	@{ $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
-		-c constraints.txt -e '.[$(1)]' || touch $(VENV)/.failed; } | \
-		grep --line-buffered -oE '(Downloading|Using cached) [^ ]+ \([0-9]{2,}\.[0-9] MB\)|^Installing collected packages' || true
-	@if [ -e $(VENV)/.failed ]; then rm $(VENV)/.failed; \
-		echo "The installation failed, see above. Mend that and give the same command again." >&2; exit 1; fi
+	@echo "Installing into $(VENV): some 190 packages, 3.3 GB the first time, a few minutes."
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off \
+		-c constraints.txt -e '.[$(1)]' | { grep --line-buffered -oE $(LARGE) || true; }
 endef
+LARGE := '(Downloading|Using cached) [^ ]+ \([0-9]{2,}\.[0-9] MB\)|^Installing collected packages'
 
 # One stamp an extra, so that a demo does not wait for the linters.
 $(VENV)/.lab: pyproject.toml constraints.txt | $(VENV)/.made
@@ -59,6 +59,11 @@ $(VENV)/.lab: pyproject.toml constraints.txt | $(VENV)/.made
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 	$(call install,dev)
 	@touch $@ $(VENV)/.lab
+
+.venv32/.made: pyproject.toml
+	$(PYTHON) -m venv .venv32
+	.venv32/bin/python -m pip install --quiet --disable-pip-version-check '.[device32]'
+	@touch $@
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

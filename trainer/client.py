@@ -10,7 +10,7 @@ Laws:
 
 from typing import Annotated, Any, NoReturn, Self, TypeVar
 
-import httpx
+import httpx2
 import msgspec
 
 from shared.errors import RefusedError, RetryLaterError, UsageError
@@ -70,7 +70,7 @@ class Server:
     """The REST side of one fleet server; use as a context manager."""
 
     def __init__(
-        self, url: str, token: str, *, transport: httpx.BaseTransport | None = None
+        self, url: str, token: str, *, transport: httpx2.BaseTransport | None = None
     ) -> None:
         """Talk to the server at `url`; `transport` is how (None: over the network).
 
@@ -78,15 +78,15 @@ class Server:
             UsageError: `url` is not an http(s) address.
         """
         try:
-            base = httpx.URL(url)
-        except httpx.InvalidURL:
-            base = httpx.URL("")
+            base = httpx2.URL(url)
+        except httpx2.InvalidURL:
+            base = httpx2.URL("")
         if base.scheme not in ("http", "https") or not base.host:
             raise UsageError(f"{url!r} is no server address: give one like http://127.0.0.1:8080")
-        self._http = httpx.Client(
+        self._http = httpx2.Client(
             base_url=base.join("/api/v1/"),
             headers={"Authorization": f"Bearer {token}"},
-            timeout=httpx.Timeout(30.0, connect=5.0),
+            timeout=httpx2.Timeout(30.0, connect=5.0),
             # Only the address given counts: a proxy variable of the shell would carry the token.
             trust_env=False,
             transport=transport,
@@ -101,7 +101,7 @@ class Server:
     def claim(self, worker: str) -> Job | None:
         """Return a training job that is now ours, or None where there is none."""
         status, body = self._call("POST", "training-jobs/claim", json={"worker": worker})
-        return None if status == httpx.codes.NO_CONTENT else _decoded(Job, body)
+        return None if status == httpx2.codes.NO_CONTENT else _decoded(Job, body)
 
     def progress(self, job: Job, *, stage: str, fraction: float, message: str) -> None:
         """Tell how far the job is, which keeps it ours.
@@ -166,14 +166,14 @@ class Server:
         try:
             with self._http.stream(method, path, **request) as response:
                 body = _bounded(response, limit_bytes)
-        except httpx.HTTPError as error:
+        except httpx2.HTTPError as error:
             raise RetryLaterError(f"{path}: {type(error).__name__} {error}"[:200]) from None
         if not response.is_success:
             _refuse(path, response.status_code, body, of_job=of_job)
         return response.status_code, body
 
 
-def _bounded(response: httpx.Response, limit_bytes: int) -> bytes:
+def _bounded(response: httpx2.Response, limit_bytes: int) -> bytes:
     body = bytearray()
     for piece in response.iter_bytes():
         body += piece
@@ -188,9 +188,9 @@ def _refuse(path: str, status: int, body: bytes, *, of_job: bool) -> NoReturn:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         problem = _Problem()
     text = f"{path}: {status} {problem.detail or problem.title}".strip()[:300]
-    if status >= httpx.codes.INTERNAL_SERVER_ERROR or status in _BUSY:
+    if status >= httpx2.codes.INTERNAL_SERVER_ERROR or status in _BUSY:
         raise RetryLaterError(text)
-    if status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+    if status in (httpx2.codes.UNAUTHORIZED, httpx2.codes.FORBIDDEN):
         raise UsageError(
             f"the server refuses the token ({text}): "
             "make one with 'parkfleet token create --role trainer'"

@@ -38,7 +38,7 @@ class Plan:
 
     learn: int = 14
     park: int = 8
-    red: int = 18
+    red: int = 22
     after: int = 8
     speed: float = 10.0
     seed: int = 1
@@ -53,7 +53,7 @@ class Plan:
         """
         return {
             "PARKFLEET_SERVER_FIRST_TRAINING_PAIRS": str(self.learn * 2 * 20),
-            "PARKFLEET_SERVER_RETRAIN_PAIRS": str(self.red * 12),
+            "PARKFLEET_SERVER_RETRAIN_PAIRS": str(self.red * 15),
         }
 
 

@@ -8,7 +8,7 @@ Laws:
 from collections.abc import Iterator
 from typing import Any
 
-import httpx2 as httpx
+import httpx2
 
 from shared.errors import RefusedError, RetryLaterError
 
@@ -22,7 +22,7 @@ class Server:
         """Prepare a client; nothing is sent yet."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url
-        self._client = httpx.Client(base_url=url, headers=headers, timeout=15.0)
+        self._client = httpx2.Client(base_url=url, headers=headers, timeout=15.0)
 
     def close(self) -> None:
         """Close the connections."""
@@ -32,7 +32,7 @@ class Server:
         """Tell whether the server answers that it is ready."""
         try:
             return self._client.get("/ready").status_code == 200
-        except httpx.TransportError:
+        except httpx2.TransportError:
             return False
 
     def get(self, path: str, **query: object) -> Any:
@@ -66,10 +66,10 @@ class Server:
         answer = self._answer(method, path, **arguments)
         return answer.json() if answer.content else None
 
-    def _answer(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+    def _answer(self, method: str, path: str, **arguments: Any) -> httpx2.Response:
         try:
             answer = self._client.request(method, f"/api/v1/{path}", **arguments)
-        except httpx.TransportError as error:
+        except httpx2.TransportError as error:
             raise RetryLaterError(f"fleet server at {self.url}: {error}") from None
         if answer.status_code >= 500:
             raise RetryLaterError(f"fleet server: {answer.status_code} at {path}")

@@ -8,7 +8,7 @@ import pytest
 # Training, server, and what only they use.
 HEAVY = {
     *("tensorflow", "keras", "mlflow", "fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic"),
-    *("nicegui", "amqtt", "httpx", "matplotlib", "fleet_server", "trainer", "hardware_sim"),
+    *("nicegui", "amqtt", "httpx2", "matplotlib", "fleet_server", "trainer", "hardware_sim"),
 }
 # What speaks to a network, and the half of the car that does.
 NETWORK = {"paho", "tuf", "urllib3", "requests", "device.agent", "shared.mqtt"}

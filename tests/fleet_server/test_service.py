@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
+import httpx2
 import pytest
 
 from shared import codec, topics
@@ -75,12 +75,12 @@ class World:
 
     def is_ready(self) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{self.http_port}/ready").status_code == 200
-        except httpx.TransportError:
+            return httpx2.get(f"http://127.0.0.1:{self.http_port}/ready").status_code == 200
+        except httpx2.TransportError:
             return False
 
     def call(self, method: str, path: str, body: object = None) -> Any:
-        answer = httpx.request(
+        answer = httpx2.request(
             method,
             f"http://127.0.0.1:{self.http_port}/api/v1/{path}",
             json=body,

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import Message
 
-import httpx
+import httpx2
 import msgspec
 from tuf.api.metadata import Metadata, Targets
 
@@ -36,16 +36,16 @@ class ServerDouble:
     manifest: Manifest | None = None
     registered: int = 0
 
-    def transport(self) -> httpx.BaseTransport:
+    def transport(self) -> httpx2.BaseTransport:
         """Return the way to this server."""
-        return httpx.MockTransport(self._answer)
+        return httpx2.MockTransport(self._answer)
 
-    def _answer(self, request: httpx.Request) -> httpx.Response:
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
         if self.away:
             self.away -= 1
-            raise httpx.ConnectError("connection refused", request=request)
+            raise httpx2.ConnectError("connection refused", request=request)
         if request.headers.get("authorization") != f"Bearer {TOKEN}":
-            return httpx.Response(401, json={"title": "Unauthorized", "detail": "unknown token"})
+            return httpx2.Response(401, json={"title": "Unauthorized", "detail": "unknown token"})
         path = request.url.path.removeprefix("/api/v1/")
         match path.split("/"):
             case ["training-jobs", "claim"]:
@@ -56,16 +56,16 @@ class ServerDouble:
                 return self._progress(msgspec.json.decode(request.content))
             case ["training-jobs", "7", "fail"]:
                 self.failed = msgspec.json.decode(request.content)["reason"]
-                return httpx.Response(204)
+                return httpx2.Response(204)
             case ["releases", "trainer-1.json"]:
-                return httpx.Response(200, content=self.role)
+                return httpx2.Response(200, content=self.role)
             case ["models"]:
                 return self._register(request)
-        return httpx.Response(404, json={"title": "Not Found", "detail": path})
+        return httpx2.Response(404, json={"title": "Not Found", "detail": path})
 
-    def _claim(self) -> httpx.Response:
+    def _claim(self) -> httpx2.Response:
         if self.claimed:
-            return httpx.Response(204)
+            return httpx2.Response(204)
         self.claimed = True
         job = {
             "id": 7,
@@ -78,26 +78,26 @@ class ServerDouble:
             "task": msgspec.to_builtins(TINY),
             "state": "running",
         }
-        return httpx.Response(200, json=job)
+        return httpx2.Response(200, json=job)
 
-    def _pairs(self, start: int) -> httpx.Response:
+    def _pairs(self, start: int) -> httpx2.Response:
         end = start + self.page
         items = self.pairs[start:end]
         cursor = str(end) if end < len(self.pairs) else None
         packed = msgspec.msgpack.encode({"items": items, "next_cursor": cursor})
-        return httpx.Response(
+        return httpx2.Response(
             200, content=packed, headers={"content-type": "application/x-msgpack"}
         )
 
-    def _progress(self, told: dict[str, object]) -> httpx.Response:
+    def _progress(self, told: dict[str, object]) -> httpx2.Response:
         stage = str(told["stage"])
         if stage == self.lose_at:
-            return httpx.Response(409, json={"title": "Conflict", "detail": "handed on"})
+            return httpx2.Response(409, json={"title": "Conflict", "detail": "handed on"})
         if not self.stages or self.stages[-1] != stage:
             self.stages.append(stage)
-        return httpx.Response(204)
+        return httpx2.Response(204)
 
-    def _register(self, request: httpx.Request) -> httpx.Response:
+    def _register(self, request: httpx2.Request) -> httpx2.Response:
         parts = _multipart(request)
         self.registered += 1
         self.model = parts["model"]
@@ -106,11 +106,11 @@ class ServerDouble:
         assert parts["job"] == b"7"
         if self.drop_answer:
             self.drop_answer = False
-            raise httpx.ReadError("connection reset", request=request)
-        return httpx.Response(201, json={"sha256": self.manifest.sha256, "version": 1})
+            raise httpx2.ReadError("connection reset", request=request)
+        return httpx2.Response(201, json={"sha256": self.manifest.sha256, "version": 1})
 
 
-def _multipart(request: httpx.Request) -> dict[str, bytes]:
+def _multipart(request: httpx2.Request) -> dict[str, bytes]:
     head = b"content-type: " + request.headers["content-type"].encode() + b"\r\n\r\n"
     parts: dict[str, bytes] = {}
     for part in message_from_bytes(head + request.read()).get_payload():

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
@@ -26,15 +26,15 @@ BODY = b"a model" * 1000
 def worker(client: TestClient, login: Login) -> Iterator[Server]:
     token = login("trainer")["Authorization"].removeprefix("Bearer ")
 
-    def carry(request: httpx.Request) -> httpx.Response:
+    def carry(request: httpx2.Request) -> httpx2.Response:
         answer = client.request(
             request.method, str(request.url), content=request.read(), headers=request.headers.raw
         )
-        return httpx.Response(
+        return httpx2.Response(
             answer.status_code, headers=answer.headers.raw, content=answer.content
         )
 
-    with Server("http://testserver", token, transport=httpx.MockTransport(carry)) as made:
+    with Server("http://testserver", token, transport=httpx2.MockTransport(carry)) as made:
         yield made
 
 
