@@ -8,17 +8,16 @@ Laws:
 """
 
 import logging
-import signal
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import click
 import msgspec
 
+from device.cli_care import calibrate, export, selftest
+from device.cli_options import backend_option, home_option, until_signal
 from device.home import Home
 from device.journal import DriveState, Journal, JournalCounts, SlotRow
 from device.settings import DeviceSettings
@@ -26,31 +25,10 @@ from shared.cli import emit, json_option
 from shared.errors import UsageError
 from shared.messages import Desired
 
-_HOME = "var/device"
-
-
-def home_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--home`, the car's home folder."""
-    return click.option(
-        "--home",
-        "home_folder",
-        type=click.Path(file_okay=False, path_type=Path),
-        default=_HOME,
-        show_default=True,
-        help="The car's home folder.",
-    )(function)
-
 
 @click.group(epilog="Example: parkfleet device status --home var/device")
 def device() -> None:
     """The car: enrol, drive, sync, look at its state."""
-
-
-def backend_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add `--backend`, the hardware backend if not the settings' own."""
-    return click.option(
-        "--backend", help="Hardware backend; the settings' `backend` unless given."
-    )(function)
 
 
 @device.command(epilog="Example: parkfleet device drive --home var/device --backend pi")
@@ -187,13 +165,20 @@ def sync_once(home_folder: Path, *, broker: str | None, timeout_s: float, as_jso
 @device.command(epilog="Example: parkfleet device enrol --server http://127.0.0.1:8080 --code CODE")
 @home_option
 @click.option("--server", "server_url", required=True, help="Address of the fleet server.")
-@click.option("--code", required=True, help="The code that the server issued for this car.")
+@click.option(
+    "--code",
+    required=True,
+    help="The code that the server issued for this car; `-` reads it from standard input, where "
+    "no list of processes shows it.",
+)
 @click.option("--name", help="The car's name; the settings' `name` unless given.")
 @click.option("--force", is_flag=True, help="Enrol anew, under new keys.")
 def enrol(home_folder: Path, server_url: str, code: str, name: str | None, *, force: bool) -> None:
     """Make the car's keys and introduce it to a fleet server."""
     from device.agent.enrol import enrol as claim
 
+    if code == "-":
+        code = sys.stdin.readline().strip()
     home = Home(home_folder)
     home.create()
     enrolment = claim(home, server_url=server_url, code=code, device=name, force=force)
@@ -266,17 +251,5 @@ def _text(found: CarStatus) -> str:
     return "\n".join(f"{name:<11} {value}" for name, value in rows)
 
 
-@contextmanager
-def until_signal() -> Iterator[Callable[[], bool]]:
-    """Yield a function that tells whether SIGTERM or Ctrl-C asked this process to end."""
-    asked: list[int] = []
-
-    def note(number: int, _frame: FrameType | None) -> None:
-        asked.append(number)
-
-    former = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in former.items():
-            signal.signal(number, handler)
+for _command in (calibrate, export, selftest):
+    device.add_command(_command)

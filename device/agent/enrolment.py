@@ -5,6 +5,7 @@ Laws:
 - it holds no secret: keys are files of their own.
 """
 
+import ssl
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -91,12 +92,14 @@ def broker_address(home: Home, enrolment: Enrolment, place: BrokerPlace | None =
     """Return where and as whom to connect; `place` overrules where the server said.
 
     Raises:
-        UsageError: the car's secret is missing or malformed.
+        UsageError: the car's secret or the broker's certificate is missing or malformed.
     """
     try:
         secret = home.mqtt_secret.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read {home.mqtt_secret}: {error}; enrol again") from None
+    if enrolment.has_broker_ca:
+        _check_ca(home)
     return Address(
         host=place.host if place else enrolment.broker_host,
         port=place.port if place else enrolment.broker_port,
@@ -104,3 +107,14 @@ def broker_address(home: Home, enrolment: Enrolment, place: BrokerPlace | None =
         password=secret,
         ca_file=str(home.broker_ca) if enrolment.has_broker_ca else None,
     )
+
+
+def _check_ca(home: Home) -> None:
+    # Here rather than by the network thread, which has nobody to tell.
+    try:
+        ssl.create_default_context(cafile=str(home.broker_ca))
+    except OSError as error:  # ssl.SSLError is one.
+        reason = error.strerror or "no certificate"
+        raise UsageError(
+            f"cannot use {home.broker_ca}: {reason}; enrol again with --force"
+        ) from None

@@ -42,6 +42,7 @@ from shared.mqtt import Connected, Connection, Disconnected, Received
 logger = logging.getLogger(__name__)
 
 _WAIT_S = 0.05
+_PROBE_AGAIN_US = 10_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,7 @@ class Shell:
         )
         self._live = LiveSocket(home.agent_socket, home.drive_socket)
         self._probe: tuple[str, ProbeProcess] | None = None
+        self._unstarted: tuple[StartProbe, int] | None = None
         self._connection = Connection(address, will=self._presences.will)
         self.agent = Agent(
             home=home,
@@ -102,6 +104,7 @@ class Shell:
         if event is not None:
             self._take(event)
         self._hear_drive()
+        self._start_probe_again()
         self._look_at_probe()
         self.agent.dropped = self._connection.dropped
         try:
@@ -162,9 +165,8 @@ class Shell:
                     self._connection.unsubscribe(topic_filter)
                 case ToDrive(what=what):
                     self._live.send(Nudge(what=what))
-                case StartProbe(target=target, sha256=sha256):
-                    self._stop_probe()
-                    self._probe = (target, ProbeProcess(self._home, sha256, self._clock))
+                case StartProbe():
+                    self._start_probe(effect)
                 case StopProbe():
                     self._stop_probe()
 
@@ -177,7 +179,23 @@ class Shell:
             # Rows wait in the journal, states are reported anew: nothing is lost with it.
             logger.debug("not_published topic=%s reason=%s", effect.topic, error)
 
+    def _start_probe(self, wanted: StartProbe) -> None:
+        self._stop_probe()
+        try:
+            process = ProbeProcess(self._home, wanted.sha256, self._clock)
+        except RetryLaterError as error:
+            # No news about the model: it is tried again, and neither refused nor forgotten.
+            logger.warning("retry_later reason=%s", error)
+            self._unstarted = (wanted, self._clock.monotonic_us() + _PROBE_AGAIN_US)
+            return
+        self._probe = (wanted.target, process)
+
+    def _start_probe_again(self) -> None:
+        if self._unstarted is not None and self._clock.monotonic_us() >= self._unstarted[1]:
+            self._start_probe(self._unstarted[0])
+
     def _stop_probe(self) -> None:
+        self._unstarted = None
         if self._probe is not None:
             self._probe[1].stop()
             self._probe = None

@@ -20,7 +20,7 @@ import msgspec
 
 from device.home import Home
 from shared.clock import Clock, SystemClock
-from shared.errors import ParkfleetError
+from shared.errors import ParkfleetError, RetryLaterError
 from shared.manifest import Manifest
 from shared.samples import Reason
 
@@ -52,19 +52,25 @@ class ProbeProcess:
     """The child, seen from the agent."""
 
     def __init__(self, home: Home, sha256: str, clock: Clock) -> None:
-        """Start to try the model `sha256` of `home`."""
+        """Start to try the model `sha256` of `home`.
+
+        Raises:
+            RetryLaterError: the machine gives no process now.
+        """
         self._clock = clock
         self._deadline_us = clock.monotonic_us() + PROBE_LIMIT_US
         self._verdict: Verdict | None = None
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module, own paths
-            [
-                *(sys.executable, "-m", "device.agent.probe"),
-                *(str(home.model(sha256)), str(home.manifest(sha256))),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
+        command = [sys.executable, "-m", "device.agent.probe"]
+        command += [str(home.model(sha256)), str(home.manifest(sha256))]
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and own paths
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            raise RetryLaterError(f"cannot start the probe: {error.strerror}") from None
 
     def poll(self) -> Verdict | None:
         """Return the verdict, the same one at every call, or None while the child is at work."""

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import certifi
 import msgspec
 import pytest
+from click.testing import CliRunner
 
 from device.agent.enrol import enrol
 from device.agent.enrolment import broker_address, load_enrolment, load_signing_key
+from device.cli import device
 from device.home import Home
 from device.journal import Journal
 from shared.errors import UsageError
@@ -110,10 +113,31 @@ def test_a_car_makes_its_keys_and_shows_only_the_public_halves(desk: Desk, home:
 
 
 def test_a_brokers_certificate_is_kept(desk: Desk, home: Home) -> None:
-    desk.answer["broker"] = {"host": "broker", "port": 8883, "ca_pem": "PEM"}
+    pem = Path(certifi.where()).read_text()
+    desk.answer["broker"] = {"host": "broker", "port": 8883, "ca_pem": pem}
     address = broker_address(home, enrol(home, server_url=desk.url, code=desk.code, device="car-1"))
     assert address.ca_file == str(home.broker_ca)
-    assert home.broker_ca.read_text() == "PEM"
+    assert home.broker_ca.read_text() == pem
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no certificate"])
+def test_a_brokers_certificate_that_is_gone_or_damaged_is_said_in_one_line(
+    desk: Desk, home: Home, content: bytes | None
+) -> None:
+    desk.answer["broker"] = {"host": "127.0.0.1", "port": 8883, "ca_pem": "-----BEGIN"}
+    enrolment = enrol(home, server_url=desk.url, code=desk.code, device="car-1")
+    home.broker_ca.unlink()
+    if content is not None:
+        home.broker_ca.write_bytes(content)
+    with pytest.raises(UsageError, match=r"broker-ca\.pem: .*enrol again with --force$"):
+        broker_address(home, enrolment)
+
+
+def test_a_code_on_standard_input_shows_in_no_list_of_processes(desk: Desk, home: Home) -> None:
+    arguments = ["enrol", "--home", str(home.root), "--server", desk.url, "--name", "car-1"]
+    done = CliRunner().invoke(device, [*arguments, "--code", "-"], input=f"{desk.code}\n")
+    assert (done.exit_code, done.output) == (0, "car-1 is enrolled in beige\n")
+    assert [heard["code"] for heard in desk.heard] == [desk.code]
 
 
 def test_a_second_enrolment_needs_force_and_then_makes_new_keys(desk: Desk, home: Home) -> None:

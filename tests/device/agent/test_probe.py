@@ -7,12 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from device import update
 from device.agent import probe
+from device.agent.main import Shell
 from device.agent.probe import ProbeProcess, Verdict, try_model
 from device.home import Home
 from shared.clock import SystemClock
+from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
-from tests.device.agent.world import SECOND, SettableClock
+from tests.device.agent.world import SECOND, Fleet, SettableClock, enrolled_home
 from tests.device.fakes import DATA, TINY
 
 MODEL = DATA / "tiny.tflite"
@@ -106,3 +109,36 @@ def test_a_child_that_does_not_end_refuses_the_model(home: Home) -> None:
 def test_the_module_says_how_it_is_used(capsys: pytest.CaptureFixture[str]) -> None:
     assert probe.main([]) == 2
     assert "MODEL MANIFEST" in capsys.readouterr().err
+
+
+def test_a_machine_that_gives_no_process_says_nothing_about_the_model(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(home.root / "missing"))
+    with pytest.raises(RetryLaterError, match="cannot start the probe"):
+        ProbeProcess(home, TINY.sha256, SystemClock())
+
+
+def test_an_agent_whose_probe_does_not_start_lives_on_and_tries_again(
+    tmp_path: Path, fleet: Fleet, clock: SettableClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    car = enrolled_home(tmp_path / "enrolled", fleet)
+    shell = Shell(car, clock)
+    journal, manifest = shell.journal, DATA / "tiny.json"
+    shutil.copy(MODEL, car.model(TINY.sha256))
+    shutil.copy(manifest, car.manifest(TINY.sha256))
+    journal.set_update_state(
+        update.dump(update.Saved(state="probing", target="t", model=TINY.sha256, probes=1))
+    )
+    shell.close()
+    with monkeypatch.context() as broken:
+        broken.setattr("sys.executable", str(tmp_path / "missing"))
+        shell = Shell(car, clock)
+        shell.start()
+        shell.step(0.0)
+    assert update.load(shell.journal.update_state()).state == "probing"
+    clock.now_us += 11 * SECOND
+    while shell.journal.active_model() is None:
+        shell.step(0.05)
+    assert shell.journal.active_model() == TINY.sha256
+    shell.close()
