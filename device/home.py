@@ -93,6 +93,11 @@ class Home:
         return self.root / "broker-ca.pem"
 
     @property
+    def calibrations(self) -> Path:
+        """The folder of numbered calibrations; missing before the first."""
+        return self.root / "calibrations"
+
+    @property
     def incoming(self) -> Path:
         """The folder of the model that is being fetched."""
         return self.root / "incoming"

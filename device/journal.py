@@ -143,6 +143,23 @@ class Journal(StateTables):
             )
         ]
 
+    def pairs_after(
+        self, last: tuple[str, int], limit: int, *, pictures: bool = True
+    ) -> list[tuple[Sample, bytes | None]]:
+        """Return at most `limit` stored samples after (boot, sequence) `last`, sent or not.
+
+        Beside each its JPEG, None where there is none or `pictures` is False.
+        """
+        jpeg = "p.jpeg" if pictures else "NULL"
+        with self.reading():
+            rows = self.db.execute(
+                f"SELECT s.body, {jpeg} FROM samples AS s LEFT JOIN pictures AS p"  # noqa: S608 - own names
+                " ON p.boot = s.boot AND p.sequence = s.sequence"
+                " WHERE (s.boot, s.sequence) > (?, ?) ORDER BY s.boot, s.sequence LIMIT ?",
+                (*last, limit),
+            ).fetchall()
+        return [(to_sample(body), jpeg) for body, jpeg in rows]
+
     def mark(
         self,
         *,

@@ -44,7 +44,6 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     journal_mb: Annotated[int, msgspec.Meta(ge=8, le=1_000_000)] = 2048
     disk_spare_mb: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 256
     camera: Name = "rear"
-    calibration: Name = "none"
     chassis: Chassis = Chassis()
 
 

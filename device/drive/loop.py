@@ -102,7 +102,7 @@ def _budget(settings: DeviceSettings) -> Budget:
 
 
 def _begin(home: Home, entropy: bytes) -> tuple[Journal | None, str, str]:
-    """Return the open journal, None where the disk gives none, this boot's id, and what is wrong."""
+    """Return the open journal or None, this boot's id, and what is wrong with the disk."""
     try:
         journal = Journal.open(home.journal)
     except RetryLaterError as error:

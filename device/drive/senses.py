@@ -7,7 +7,7 @@ Laws:
 """
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from device.drivers.tflite import TfliteModel
 from device.hardware import Camera, Frame, RangeReading, RangeSensor
@@ -43,10 +43,13 @@ class Senses:
         range_sensor: RangeSensor | None,
         wheels: WheelControl,
         task: Task,
+        *,
+        correction_mm: float = 0.0,
     ) -> None:
-        """Start having seen nothing."""
+        """Start having seen nothing; `correction_mm` is taken off each range."""
         self._clock, self._camera, self._range_sensor = clock, camera, range_sensor
         self._wheels, self._task = wheels, task
+        self._correction_mm = correction_mm
         self._last_exposed_us = -1
         self.pairing: Pairing[View] = Pairing(is_fitted=range_sensor is not None)
         self.reading: Fix | None = None
@@ -72,6 +75,8 @@ class Senses:
         if reading is None:
             return
         self.range_fault = ""
+        if reading.range_mm is not None:
+            reading = replace(reading, range_mm=reading.range_mm - self._correction_mm)
         self.pairing.add_reading(reading)
         if reading.range_mm is not None:
             self.reading = self._fix(reading.range_mm, reading.measured_us, None)

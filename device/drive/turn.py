@@ -9,6 +9,7 @@ Laws:
 
 import logging
 
+from device.calibration import NONE, load_newest
 from device.drive.models import Models
 from device.drive.pairs import Car, Pairs
 from device.drive.recorder import Recorder
@@ -58,20 +59,26 @@ class Drive:
         rules: Rules,
     ) -> None:
         """Take everything that is open; the car stands and knows no model yet."""
+        calibration = load_newest(home)
         self._settings, self._instruments = settings, instruments
         self._clock = instruments.clock
         self._wishes, self._recorder, self._live = wishes, recorder, live
         self._rules = rules
         self._wheels = WheelControl(settings.chassis)
         self._senses = Senses(
-            self._clock, instruments.camera, instruments.range_sensor, self._wheels, task
+            self._clock,
+            instruments.camera,
+            instruments.range_sensor,
+            self._wheels,
+            task,
+            correction_mm=calibration.correction_mm if calibration else 0.0,
         )
         self._models = Models(home, wishes, self._clock, task=task)
         self._car = Car(
             identity=home.identity(settings),
             boot=boot,
             task=task,
-            calibration=settings.calibration,
+            calibration=calibration.name if calibration else NONE,
         )
         self._pairs = Pairs(self._car, self._clock, settings.pair_hz)
         self._parking = Parking()

@@ -1,0 +1,178 @@
+"""The self-test finds what is broken, and names it."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from device.calibration import Calibration, store
+from device.drive.loop import only_one
+from device.hardware import Frame, Instruments, RangeReading
+from device.selftest import Report, selftest
+from device.settings import DeviceSettings
+from shared import cli
+from shared.clock import SystemClock
+from shared.errors import HardwareError, UsageError
+from tests.device.fakes import (
+    Car,
+    FakeCamera,
+    FakeClock,
+    FakeControls,
+    FakeRange,
+    FakeSignals,
+    FakeWheels,
+    World,
+)
+
+
+class TexturedCamera(FakeCamera):
+    """A camera that sees something: a wall is never of one brightness."""
+
+    def newest(self) -> Frame | None:
+        frame = super().newest()
+        if frame is not None:
+            frame.pixels[::2] //= 2
+        return frame
+
+
+class SilentRange(FakeRange):
+    def poll(self) -> RangeReading | None:
+        return None
+
+
+class SeizedWheels(FakeWheels):
+    def edges(self) -> tuple[int, int]:
+        return 0, 7
+
+
+def instruments(world: World) -> Instruments:
+    return Instruments(
+        clock=FakeClock(world),
+        camera=TexturedCamera(world),
+        range_sensor=FakeRange(world),
+        wheels=FakeWheels(world),
+        signals=FakeSignals(),
+        controls=FakeControls(world, {}),
+    )
+
+
+def outcome(
+    car: Car,
+    change: Callable[[Instruments], Instruments] = lambda same: same,
+    *,
+    moves: bool = False,
+    settings: DeviceSettings | None = None,
+) -> tuple[Report, dict[str, str]]:
+    report = selftest(
+        car.home,
+        settings or DeviceSettings(disk_spare_mb=0),
+        SystemClock(),
+        lambda: change(instruments(car.world)),
+        moves=moves,
+    )
+    return report, {check.name: f"{check.verdict}: {check.detail}" for check in report.checks}
+
+
+def test_a_sound_car_passes_and_every_line_says_what_was_seen(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    car.install()
+    store(
+        car.home,
+        Calibration(
+            number=1,
+            sensor_to_bumper_mm=0,
+            range_offset_mm=4,
+            noise_mm=2,
+            distance_mm=100,
+            readings=40,
+            utc_us=1,
+        ),
+    )
+    report, lines = outcome(car, moves=True)
+    assert report.passed
+    assert {name: line[:4] for name, line in lines.items()} == {
+        **dict.fromkeys(
+            ("camera", "range sensor", "wheels", "lamp and buzzer", "controls"), "pass"
+        ),
+        **dict.fromkeys(("model", "calibration", "disk", "journal", "clock"), "pass"),
+        "broker": "skip",
+    }
+    assert "30 pictures a second" in lines["camera"]
+    assert "calibration-1" in lines["calibration"]
+    assert "p99" in lines["model"]
+
+
+def test_nothing_moves_unless_it_is_asked_for(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    _, lines = outcome(car)
+    assert car.world.duties == []
+    assert "--move" in lines["wheels"]
+
+
+def test_what_does_not_work_is_named_and_the_others_are_still_tested(tmp_path: Path) -> None:
+    car = Car(tmp_path, World(camera_freezes_us=1_000_000))
+
+    def broken(same: Instruments) -> Instruments:
+        return replace(same, range_sensor=SilentRange(car.world), wheels=SeizedWheels(car.world))
+
+    report, lines = outcome(car, broken, moves=True)
+    assert not report.passed
+    assert lines["camera"].startswith("fail: 1 pictures")
+    assert lines["range sensor"].startswith("fail: 0 readings")
+    assert lines["wheels"].startswith("fail: encoder edges left 0")
+    assert lines["lamp and buzzer"].startswith("pass")
+    assert car.world.duty == (0.0, 0.0)
+
+
+def test_a_lens_cap_is_seen(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    report, lines = outcome(car, lambda same: replace(same, camera=FakeCamera(car.world)))
+    # One brightness all over, as under a cap.
+    assert not report.passed
+    assert "lens cap" in lines["camera"]
+
+
+def test_instruments_that_do_not_open_fail_and_the_rest_is_tested(tmp_path: Path) -> None:
+    def none(_same: Instruments) -> Instruments:
+        raise HardwareError("no VL53L0X range sensor answers")
+
+    report, lines = outcome(Car(tmp_path), none)
+    assert not report.passed
+    assert lines["wheels"] == "fail: no VL53L0X range sensor answers"
+    assert lines["disk"].startswith("pass")
+
+
+def test_a_car_that_drives_can_be_tested_but_for_its_instruments(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    with only_one(car.home):
+        report, lines = outcome(car)
+    assert report.passed
+    assert lines["camera"].startswith("skip: drive runs")
+    with only_one(car.home), pytest.raises(UsageError):
+        car.drive(0.1, {})
+
+
+def test_a_damaged_model_and_a_crowded_disk_fail(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    car.install()
+    file = next(car.home.models.glob("*.tflite"))
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    report, lines = outcome(car, settings=DeviceSettings(disk_spare_mb=1_000_000))
+    assert not report.passed
+    assert "damaged" in lines["model"]
+    assert "disk_spare_mb" in lines["disk"]
+
+
+def test_the_command_prints_one_object_and_ends_by_its_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PARKFLEET_SIM_SPEED", "0")
+    monkeypatch.setenv("PARKFLEET_DEVICE_DISK_SPARE_MB", "0")
+    command = ["device", "selftest", "--home", str(tmp_path), "--backend", "sim"]
+    assert cli.run([*command, "--move", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["passed"] is True
+    (tmp_path / "enrolment.json").write_text("{}")
+    assert cli.run(command) == 1
+    assert "fail  broker" in capsys.readouterr().out
