@@ -18,14 +18,16 @@ import msgspec
 from device.drivers.camera import Picamera2Camera
 from device.drivers.cutoff import GpioCutoff
 from device.drivers.gpio import GpioControls, GpioSignals, GpioWheels, Pins
+from device.drivers.gamepad import GamepadControls, InputDevice, MergedControls
 from device.drivers.rangefinder import Vl53l0xRange
-from device.hardware import Instruments
+from device.hardware import Controls, Instruments
 from shared import settings
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.errors import HardwareError, UsageError
 from shared.ids import Name
 
 _PREFIX = "PARKFLEET_PI"
+_INPUTS = Path("/dev/input/by-id")
 _PIXELS = Annotated[int, msgspec.Meta(ge=50, le=1280)]
 
 
@@ -33,16 +35,22 @@ class PiConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """How this car is wired.
 
     The camera captures twice the size of the model's picture: averaging that down is 40 times
-    cheaper than from 640x480. `range_offset_mm` is how far the range sensor sits in front of the
-    bumper.
+    cheaper than from 640x480. `range_offset_mm` is taken off each range before any calibration.
+    `gamepad` is "auto" for the first one there is, "none", or a device file such as
+    /dev/input/event5.
     """
 
     camera: Name = "rear"
-    width: _PIXELS = 200
-    height: _PIXELS = 150
+    width: _INPUTS = Path("/dev/input/by-id")
+_PIXELS = 200
+    height: _INPUTS = Path("/dev/input/by-id")
+_PIXELS = 150
     frame_us: Annotated[int, msgspec.Meta(ge=8_000, le=200_000)] = 33_333
     range_sensor: Literal["vl53l0x", "none"] = "vl53l0x"
     range_offset_mm: float = 0.0
+    gamepad: Annotated[str, msgspec.Meta(pattern=r"^(auto|none|/dev/input/[A-Za-z0-9/_.:-]+)\Z")] = (
+        "auto"
+    )
     pins: Pins = Pins()
 
 
@@ -62,8 +70,9 @@ def open_instruments(configuration: Path | None) -> Instruments:
         opened.callback(wheels.close)
         signals = GpioSignals(wired.pins, factory)
         opened.callback(signals.close)
-        controls = GpioControls(wired.pins, factory)
-        opened.callback(controls.close)
+        buttons = GpioControls(wired.pins, factory)
+        opened.callback(buttons.close)
+        controls = _with_gamepad(buttons, wired.gamepad, clock)
         camera = _camera(wired)
         opened.callback(camera.close)
         range_sensor = None
@@ -102,6 +111,25 @@ def _pin_factory() -> Any:
         return LGPIOFactory()
     except (BadPinFactory, OSError) as error:
         raise HardwareError(f"no GPIO pins here: {error}") from error
+
+
+def _with_gamepad(buttons: GpioControls, wanted: str, clock: Clock) -> Controls:
+    if wanted == "none":
+        return buttons
+    from evdev import InputDevice as EvdevDevice
+
+    def find() -> InputDevice | None:
+        # udev's own links: looking at names opens no device that is no gamepad.
+        by_id = sorted(str(link) for link in _INPUTS.glob("*-event-joystick"))
+        for path in by_id if wanted == "auto" else [wanted]:
+            try:
+                device: InputDevice = EvdevDevice(path)
+            except OSError:
+                continue
+            return device
+        return None
+
+    return MergedControls((buttons, GamepadControls(find, clock)))
 
 
 def _camera(wired: PiConfiguration) -> Picamera2Camera:
