@@ -24,10 +24,13 @@ from device.hardware import Controls, Instruments
 from shared import settings
 from shared.clock import Clock, SystemClock
 from shared.errors import HardwareError, UsageError
-from shared.ids import Name
+from shared.ids import END, Name
 
 _PREFIX = "PARKFLEET_PI"
 _INPUTS = Path("/dev/input/by-id")
+_GAMEPAD = Annotated[
+    str, msgspec.Meta(pattern=rf"^(auto|none|/dev/input/[A-Za-z0-9/_.:-]+){END}", max_length=200)
+]
 _PIXELS = Annotated[int, msgspec.Meta(ge=50, le=1280)]
 
 
@@ -41,16 +44,12 @@ class PiConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     """
 
     camera: Name = "rear"
-    width: _INPUTS = Path("/dev/input/by-id")
-_PIXELS = 200
-    height: _INPUTS = Path("/dev/input/by-id")
-_PIXELS = 150
+    width: _PIXELS = 200
+    height: _PIXELS = 150
     frame_us: Annotated[int, msgspec.Meta(ge=8_000, le=200_000)] = 33_333
     range_sensor: Literal["vl53l0x", "none"] = "vl53l0x"
     range_offset_mm: float = 0.0
-    gamepad: Annotated[str, msgspec.Meta(pattern=r"^(auto|none|/dev/input/[A-Za-z0-9/_.:-]+)\Z")] = (
-        "auto"
-    )
+    gamepad: _GAMEPAD = "auto"
     pins: Pins = Pins()
 
 
