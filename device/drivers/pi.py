@@ -17,8 +17,8 @@ import msgspec
 
 from device.drivers.camera import Picamera2Camera
 from device.drivers.cutoff import GpioCutoff
-from device.drivers.gpio import GpioControls, GpioSignals, GpioWheels, Pins
 from device.drivers.gamepad import GamepadControls, InputDevice, MergedControls
+from device.drivers.gpio import GpioControls, GpioSignals, GpioWheels, Pins
 from device.drivers.rangefinder import Vl53l0xRange
 from device.hardware import Controls, Instruments
 from shared import settings
