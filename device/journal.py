@@ -4,6 +4,8 @@ Laws:
 - one call is one transaction: after a SIGKILL at any instant it happened as a whole or not at all,
   and what happened is on the disk (WAL, synchronous=FULL);
 - (boot, sequence) is used once: the same sample again changes nothing, another one is refused;
+- what was captured while the owner's level was `none` never enters the queue, nor do pictures of
+  `characteristics`; what is flagged or asked for goes before the rest, then the oldest;
 - a row leaves the queue only by `mark`, which is called on the server's receipt, and only once;
 - one unreadable row never holds up the others: it is put aside as rejected;
 - what is counted is counted in the transaction that it counts;
@@ -30,8 +32,10 @@ from device.journal_records import (
     to_sample,
 )
 from device.journal_state import StateTables
+from device.journal_watch import ASKED, WatchTables
 from shared.errors import RefusedError
 from shared.ids import SampleKey, boot_id
+from shared.messages import UPLOAD_ORDER, UploadLevel
 from shared.samples import ManoeuvreEnd, Picture, Sample, content_hash
 
 __all__ = ["DriveState", "Journal", "JournalCounts", "SlotRow"]
@@ -44,7 +48,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class Journal(StateTables):
+class Journal(StateTables, WatchTables):
     """One open connection to a car's journal."""
 
     @classmethod
@@ -93,32 +97,36 @@ class Journal(StateTables):
         *,
         samples: Sequence[tuple[Sample, bytes | None]],
         manoeuvres: Sequence[ManoeuvreEnd] = (),
+        consent: UploadLevel = "pictures",
     ) -> None:
         """Store samples, each with its JPEG or None, and ends of manoeuvres; all or nothing.
 
-        What is stored already is passed over.
+        What is stored already is passed over. `consent` is the owner's level as they were captured.
 
         Raises:
             RefusedError: a key is in use for another content.
             RetryLaterError: the disk is full or fails.
         """
+        level = UPLOAD_ORDER.index(consent)
         with self.writing():
             fresh = [
                 (sample, jpeg)
                 for sample, jpeg in samples
                 if self._is_new("samples", "sequence", sample.boot, sample.sequence, sample)
             ]
-            self._insert("samples", [sample_row(sample) for sample, _ in fresh])
-            self._insert("pictures", [picture_row(s, jpeg) for s, jpeg in fresh if jpeg])
+            self._insert("samples", [sample_row(sample, level) for sample, _ in fresh])
+            self._insert("pictures", [picture_row(s, jpeg, level) for s, jpeg in fresh if jpeg])
             self._insert(
                 "manoeuvres",
                 [
-                    manoeuvre_row(end)
+                    manoeuvre_row(end, level)
                     for end in manoeuvres
                     if self._is_new("manoeuvres", "manoeuvre", end.boot, end.manoeuvre, end)
                 ],
             )
             self.count("pairs_logged", len(fresh))
+            if level == 0:
+                self.count("pairs_withheld", len(fresh))
 
     def count_dropped(self, reason: str, pairs: int) -> None:
         """Add `pairs` to those that were lost before they could be stored, under `reason`."""
@@ -126,20 +134,20 @@ class Journal(StateTables):
             self.count(f"{_DROPPED}{reason}", pairs)
 
     def unsent_samples(self, limit: int) -> list[Sample]:
-        """Return at most `limit` waiting samples, oldest first."""
+        """Return at most `limit` waiting samples: those that go first, then the oldest."""
         return self._unsent("samples", "sequence", to_sample, limit)
 
     def unsent_manoeuvres(self, limit: int) -> list[ManoeuvreEnd]:
-        """Return at most `limit` waiting ends of manoeuvres, oldest first."""
+        """Return at most `limit` waiting ends of manoeuvres, in the same order."""
         return self._unsent("manoeuvres", "manoeuvre", to_manoeuvre, limit)
 
-    def unsent_pictures(self, limit: int) -> list[Picture]:
-        """Return at most `limit` waiting pictures, oldest first."""
+    def unsent_pictures(self, limit: int, *, asked: bool = False) -> list[Picture]:
+        """Return at most `limit` waiting pictures in that order; `asked`: only those asked for."""
         columns = "device, boot, sequence, sha256, jpeg"
         return [
             Picture(device=device, boot=boot, sequence=sequence, sha256=sha256, jpeg=jpeg)
             for device, boot, sequence, sha256, jpeg in self._waiting(
-                "pictures", columns, "sequence", limit
+                "pictures", columns, "sequence", limit, least=ASKED if asked else 0
             )
         ]
 
@@ -185,7 +193,7 @@ class Journal(StateTables):
         """Return what became of the pairs, all figures of the same instant."""
         with self.reading():
             rows = dict(self.db.execute("SELECT name, value FROM counters").fetchall())
-            waiting = self.one("SELECT count(*) FROM samples WHERE sent = 0")
+            waiting = self.one("SELECT count(*) FROM samples WHERE sent = 0 AND consent > 0")
         dropped = {
             name.removeprefix(_DROPPED): value
             for name, value in sorted(rows.items())
@@ -199,6 +207,7 @@ class Journal(StateTables):
             queue_depth=waiting,
             pairs_discarded=rows.get("pairs_discarded", 0),
             pictures_dropped=rows.get("pictures_dropped", 0),
+            pairs_withheld=rows.get("pairs_withheld", 0),
             dropped=dropped,
         )
 
@@ -230,9 +239,16 @@ class Journal(StateTables):
                 (name, by),
             )
 
-    def _waiting(self, table: str, columns: str, key: str, limit: int) -> list[tuple[Any, ...]]:
-        # Boot ids begin with their counter, so their order is the order of the boots.
-        sql = f"SELECT {columns} FROM {table} WHERE sent = 0 ORDER BY boot, {key} LIMIT ?"  # noqa: S608 - own names
+    def _waiting(
+        self, table: str, columns: str, key: str, limit: int, *, least: int = 0
+    ) -> list[tuple[Any, ...]]:
+        # As the partial indexes have it. Boot ids begin with their counter, so their order is the
+        # order of the boots.
+        needed = 1 if table == "pictures" else 0
+        sql = (
+            f"SELECT {columns} FROM {table} WHERE sent = 0 AND consent > {needed}"  # noqa: S608 - own names
+            f" AND priority >= {least} ORDER BY priority DESC, boot, {key} LIMIT ?"
+        )
         with self.reading():
             return self.db.execute(sql, (limit,)).fetchall()
 

@@ -48,6 +48,8 @@ class DriveState(Record, frozen=True):
 class JournalCounts(Record, frozen=True):
     """How many pairs there ever were and what became of them; `queue_depth` still wait.
 
+    `pairs_withheld` were logged while the owner's level was `none`: they never leave the car.
+
     `pairs_dropped` are lost: before they were stored, or given up when space ran out. `dropped`
     says why. `pairs_discarded` went after the server had them, and are in `pairs_sent` too.
     """
@@ -59,11 +61,12 @@ class JournalCounts(Record, frozen=True):
     queue_depth: Count
     pairs_discarded: Count = 0
     pictures_dropped: Count = 0
+    pairs_withheld: Count = 0
     dropped: dict[str, Count] = msgspec.field(default_factory=dict)
 
 
-def sample_row(sample: Sample) -> dict[str, object]:
-    """Return the row of `sample`."""
+def sample_row(sample: Sample, consent: int) -> dict[str, object]:
+    """Return the row of `sample`, captured while the owner's level was `UPLOAD_ORDER[consent]`."""
     return {
         "boot": sample.boot,
         "sequence": sample.sequence,
@@ -72,27 +75,30 @@ def sample_row(sample: Sample) -> dict[str, object]:
         "content_hash": content_hash(sample),
         "cell": cell_of(sample),
         "residual": residual_of(sample),
+        "consent": consent,
     }
 
 
-def picture_row(sample: Sample, jpeg: bytes) -> dict[str, object]:
-    """Return the row of the picture of `sample`."""
+def picture_row(sample: Sample, jpeg: bytes, consent: int) -> dict[str, object]:
+    """Return the row of the picture of `sample`; `consent` as for `sample_row`."""
     return {
         "boot": sample.boot,
         "sequence": sample.sequence,
         "device": sample.device,
         "sha256": sample.picture_sha256,
         "jpeg": jpeg,
+        "consent": consent,
     }
 
 
-def manoeuvre_row(end: ManoeuvreEnd) -> dict[str, object]:
-    """Return the row of the end of a manoeuvre."""
+def manoeuvre_row(end: ManoeuvreEnd, consent: int) -> dict[str, object]:
+    """Return the row of the end of a manoeuvre; `consent` as for `sample_row`."""
     return {
         "boot": end.boot,
         "manoeuvre": end.manoeuvre,
         "body": _readable(_manoeuvres, msgspec.msgpack.encode(end)),
         "content_hash": content_hash(end),
+        "consent": consent,
     }
 
 

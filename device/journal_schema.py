@@ -95,10 +95,41 @@ ALTER TABLE drive_state ADD COLUMN faults TEXT NOT NULL DEFAULT '';
 """
 
 
+# The owner's level when a row was captured (its place in `shared.messages.UPLOAD_ORDER`): what was
+# captured at 0 never enters the queue. Rows from before keep the terms they were logged under, the
+# levels at the time of sending. Priority: 0 ordinary, 1 flagged by the watch over the model's
+# error, 2 asked for by an operator. `watched` says that the watch has consumed a manoeuvre.
+_TABLES_0003 = """
+ALTER TABLE samples ADD COLUMN consent INTEGER NOT NULL DEFAULT 2;
+ALTER TABLE pictures ADD COLUMN consent INTEGER NOT NULL DEFAULT 2;
+ALTER TABLE manoeuvres ADD COLUMN consent INTEGER NOT NULL DEFAULT 2;
+ALTER TABLE samples ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE pictures ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE manoeuvres ADD COLUMN priority INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE manoeuvres ADD COLUMN watched INTEGER NOT NULL DEFAULT 0;
+DROP INDEX samples_waiting;
+DROP INDEX pictures_waiting;
+DROP INDEX manoeuvres_waiting;
+CREATE INDEX samples_waiting ON samples (priority DESC, boot, sequence)
+    WHERE sent = 0 AND consent > 0;
+CREATE INDEX pictures_waiting ON pictures (priority DESC, boot, sequence)
+    WHERE sent = 0 AND consent > 1;
+CREATE INDEX manoeuvres_waiting ON manoeuvres (priority DESC, boot, manoeuvre)
+    WHERE sent = 0 AND consent > 0;
+CREATE INDEX manoeuvres_unwatched ON manoeuvres (boot, manoeuvre) WHERE watched = 0;
+CREATE INDEX samples_of_manoeuvre ON samples (boot, manoeuvre);
+CREATE TABLE watch (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    body BLOB NOT NULL
+);
+"""
+
+
 _NAME_0001 = "0001_tables"
 _NAME_0002 = "0002_value"
+_NAME_0003 = "0003_consent"
 
-KNOWN = frozenset({_NAME_0001, _NAME_0002})
+KNOWN = frozenset({_NAME_0001, _NAME_0002, _NAME_0003})
 """Every migration of this version."""
 
 
@@ -111,6 +142,11 @@ def _tables(db: Database) -> None:
 @MIGRATIONS(name=_NAME_0002)
 def _value(db: Database) -> None:
     db.executescript(_TABLES_0002)
+
+
+@MIGRATIONS(name=_NAME_0003)
+def _consent(db: Database) -> None:
+    db.executescript(_TABLES_0003)
 
 
 def unknown_migrations(db: Database) -> list[str]:

@@ -7,7 +7,10 @@ Laws:
   on nothing else; a late word about a message given up still counts: its rows are the same rows;
 - one bad row never holds up the others: a rejected message is halved until the row stands alone,
   and a row rejected alone is put aside with the reason;
-- nothing leaves beyond the level of consent: `none` sends nothing, `characteristics` no pictures;
+- nothing leaves beyond the level of consent: `none` sends nothing, `characteristics` no pictures
+  but those that an operator asked for, where the owner consents to pictures;
+- what the journal says goes first, then ends of manoeuvres, then the oldest;
+- a message is no larger than the link, as receipts measure it, carries in about two seconds;
 - silence is answered by waiting: full-jitter exponential back-off, so that a fleet that lost its
   server together does not return together; and by smaller messages with more patience, since a
   slow link looks like silence.
@@ -43,6 +46,7 @@ Rows = tuple[Row, ...]
 
 _ROW_LIMIT_BYTES = payload_budget(BATCH) - 1024
 _REMEMBERED = 64
+_LINK_GAIN = 0.3
 _SLOWEST = 3  # A message is never below an eighth, nor patience above eight times.
 
 
@@ -58,6 +62,7 @@ class Limits:
     window: int = 2
     page_rows: int = 400
     answer_us: int = 8_000_000
+    message_us: int = 2_000_000
     poll_us: int = 1_000_000
     backoff_base_us: int = 1_000_000
     backoff_cap_us: int = 60_000_000
@@ -65,11 +70,16 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
-    """The oldest waiting rows of the journal, those in flight included."""
+    """The waiting rows of the journal in its order, those in flight included.
+
+    `asked` are the pictures that may leave below `pictures`; `first` goes before the rest.
+    """
 
     samples: Sequence[Sample] = ()
     manoeuvres: Sequence[ManoeuvreEnd] = ()
     pictures: Sequence[Picture] = ()
+    asked: Sequence[Picture] = ()
+    first: frozenset[RowKey] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +105,8 @@ class Mark:
 class _Flight:
     rows: Rows
     is_suspect: bool
+    size_bytes: int
+    sent_us: int
     deadline_us: int
 
 
@@ -120,6 +132,9 @@ class SyncSession:
         self._rng = rng
         self._limits = limits or Limits()
         self._level: UploadLevel = "none"
+        self._on_request = False
+        self._asked: frozenset[RowKey] = frozenset()
+        self._bytes_per_us: float | None = None
         self._is_connected = False
         self._flights: OrderedDict[str, _Flight] = OrderedDict()
         self._past: OrderedDict[str, Mark] = OrderedDict()
@@ -146,9 +161,14 @@ class SyncSession:
 
     @property
     def page_limits(self) -> tuple[int, int]:
-        """How many samples or manoeuvres, and how many pictures, the next `Page` may hold."""
+        """How many samples or manoeuvres, and how many pictures, the next `Page` may hold.
+
+        At `pictures` these are its `pictures`, below it its `asked`.
+        """
         rows = self._limits.page_rows
-        return (rows // 4, rows // 4) if self._level == "pictures" else (rows, 0)
+        if self._level == "pictures":
+            return rows // 4, rows // 4
+        return rows, rows // 4 if self._on_request else 0
 
     def connect(self, now_us: int) -> None:
         """Begin to send; after failures only when the back-off has passed."""
@@ -159,16 +179,18 @@ class SyncSession:
     def disconnect(self) -> None:
         """Take back everything in flight: its rows wait in the journal as before."""
         self._is_connected = False
+        self._bytes_per_us = None  # The next connection may be over another link.
         if self._flights:
             self._failures += 1
         for digest in list(self._flights):
             self._take_back(digest)
         self.hurry()
 
-    def allow(self, level: UploadLevel) -> None:
-        """Let no more than `level` leave from now on."""
-        if level != self._level:
+    def allow(self, level: UploadLevel, *, on_request: bool = False) -> None:
+        """Let no more than `level` leave from now on; `on_request` also pictures asked for."""
+        if (level, on_request) != (self._level, self._on_request):
             self._level = level
+            self._on_request = on_request
             self._suspects.clear()
             self.hurry()
 
@@ -192,6 +214,7 @@ class SyncSession:
         """Return what to do with the rows of `page`: messages to send, rows to put aside."""
         actions: list[Send | Mark] = []
         page, hopeless = _without_oversized(page)
+        self._asked = frozenset(_key(picture) for picture in page.asked)
         if hopeless:
             actions.append(hopeless)
         while self.wants_rows(now_us):
@@ -204,7 +227,7 @@ class SyncSession:
             actions.append(self._launch(rows, now_us, is_suspect=is_suspect))
         return actions
 
-    def receive(self, receipt: Receipt) -> list[Mark]:
+    def receive(self, receipt: Receipt, now_us: int) -> list[Mark]:
         """Return which rows a verified receipt takes out of the queue."""
         flight = self._flights.pop(receipt.batch, None)
         past = self._past.pop(receipt.batch, None)
@@ -213,6 +236,8 @@ class SyncSession:
         self._failures = 0
         self._quiet_until_us = 0
         self.hurry()
+        if flight is not None:
+            self._measure(flight, now_us)
         if receipt.outcome == "rejected":
             return self._rejected(flight.rows, receipt.reason) if flight else []
         return [_mark(flight.rows, "sent")] if flight else [past] if past else []
@@ -227,17 +252,25 @@ class SyncSession:
 
     def _suspect(self, rows: Rows) -> None:
         # Consent may have shrunk since these rows were chosen.
-        if self._level != "pictures":
-            rows = tuple(row for row in rows if not isinstance(row, Picture))
+        rows = tuple(row for row in rows if self._may_leave(row))
         if rows:
             self._suspects.append(rows)
+
+    def _may_leave(self, row: Row) -> bool:
+        if not isinstance(row, Picture) or self._level == "pictures":
+            return True
+        return self._on_request and _key(row) in self._asked
 
     def _launch(self, rows: Rows, now_us: int, *, is_suspect: bool) -> Send:
         payload = self._seal(_batch(self._device, rows))
         digest = sha256_hex(payload)
         patience_us = self._limits.answer_us << min(self._failures, _SLOWEST)
         self._flights[digest] = _Flight(
-            rows=rows, is_suspect=is_suspect, deadline_us=now_us + patience_us
+            rows=rows,
+            is_suspect=is_suspect,
+            size_bytes=len(payload),
+            sent_us=now_us,
+            deadline_us=now_us + patience_us,
         )
         return Send(digest=digest, payload=payload)
 
@@ -264,12 +297,26 @@ class SyncSession:
         doubled = self._limits.backoff_base_us << min(self._failures, 30)
         return self._rng.randint(0, min(self._limits.backoff_cap_us, doubled))
 
+    def _measure(self, flight: _Flight, now_us: int) -> None:
+        # What a small message takes says more about the server than about the link.
+        if flight.size_bytes >= self._limits.batch_bytes >> _SLOWEST:
+            measured = flight.size_bytes / max(1, now_us - flight.sent_us)
+            known = self._bytes_per_us if self._bytes_per_us is not None else measured
+            self._bytes_per_us = known + _LINK_GAIN * (measured - known)
+
+    def _budget_bytes(self) -> int:
+        most = self._limits.batch_bytes
+        if self._bytes_per_us is not None:
+            most = min(most, int(self._bytes_per_us * self._limits.message_us))
+        least = self._limits.batch_bytes >> _SLOWEST
+        return max(least, most >> min(self._failures, _SLOWEST))
+
     def _next_batch(self, page: Page) -> Rows:
         busy = {_key(row) for flight in self._flights.values() for row in flight.rows}
-        budget = self._limits.batch_bytes >> min(self._failures, _SLOWEST)
+        budget = self._budget_bytes()
         chosen: list[Row] = []
         size = 0
-        for group in _groups(page, with_pictures=self._level == "pictures"):
+        for group in self._ordered(page):
             free = [row for row in group if _key(row) not in busy]
             more = sum(_size_bytes(row) for row in free)
             over_bytes = size + more > budget
@@ -279,24 +326,33 @@ class SyncSession:
             size += more
         return tuple(chosen)
 
+    def _ordered(self, page: Page) -> Iterable[Sequence[Row]]:
+        pictures = page.asked if self._on_request else ()
+        groups = _groups(page, page.pictures if self._level == "pictures" else pictures)
+        if not page.first:
+            return groups
+        return sorted(groups, key=lambda group: page.first.isdisjoint(map(_key, group)))
 
-def _groups(page: Page, *, with_pictures: bool) -> Iterator[Sequence[Row]]:
+
+def _groups(page: Page, pictures: Sequence[Picture]) -> Iterator[Sequence[Row]]:
     """Yield what should travel together: ends of manoeuvres, samples beside their pictures."""
     yield from ([end] for end in page.manoeuvres)
-    pictures = {(p.boot, p.sequence): p for p in page.pictures} if with_pictures else {}
+    lone = {(p.boot, p.sequence): p for p in pictures}
     for sample in page.samples:
-        picture = pictures.pop((sample.boot, sample.sequence), None)
+        picture = lone.pop((sample.boot, sample.sequence), None)
         yield [sample, picture] if picture else [sample]
-    yield from ([picture] for picture in pictures.values())
+    yield from ([picture] for picture in lone.values())
 
 
 def _without_oversized(page: Page) -> tuple[Page, Mark | None]:
-    hopeless = tuple(p for p in page.pictures if _size_bytes(p) > _ROW_LIMIT_BYTES)
+    pictures = (*page.pictures, *page.asked)
+    hopeless = tuple(p for p in pictures if _size_bytes(p) > _ROW_LIMIT_BYTES)
     if not hopeless:
         return page, None
     fitting = [p for p in page.pictures if _size_bytes(p) <= _ROW_LIMIT_BYTES]
+    asked = [p for p in page.asked if _size_bytes(p) <= _ROW_LIMIT_BYTES]
     mark = _mark(hopeless, "rejected", f"picture larger than a message of {_ROW_LIMIT_BYTES} bytes")
-    return replace(page, pictures=fitting), mark
+    return replace(page, pictures=fitting, asked=asked), mark
 
 
 def _batch(device: str, rows: Rows) -> Batch:

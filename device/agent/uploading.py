@@ -2,6 +2,10 @@
 
 Laws:
 - rows are marked in the journal before the receipt that says so is acknowledged;
+- the journal gives nothing out that was captured below the level of consent it needs; what the
+  owner and the server want now is held here, and the least of the three decides;
+- a picture that an operator asks for by name overrules the server's own `characteristics`, never
+  the owner's;
 - a page is read only when something may be sent, and never more than a page;
 - a receipt counts only with the server's signature for this car's topic.
 """
@@ -41,6 +45,7 @@ class Uploading:
         self._server_key = server_key
         self._owner_level = owner_level
         self._clock = clock
+        self.pictures_withheld = ""
         self._topic = BATCH.topic(id=device)
         topic = self._topic
 
@@ -61,7 +66,16 @@ class Uploading:
 
     def allow(self, desired: UploadLevel) -> None:
         """Let leave what both the owner and the server's wish allow."""
-        self._session.allow(allowed(self._owner_level, desired))
+        on_request = self._owner_level == "pictures" and desired == "characteristics"
+        self._session.allow(allowed(self._owner_level, desired), on_request=on_request)
+        self.pictures_withheld = "" if on_request else self._withheld(desired)
+
+    def _withheld(self, desired: UploadLevel) -> str:
+        if self._session.level == "pictures":
+            return ""
+        who = "the owner" if self._owner_level != "pictures" else "the server's wish"
+        level = self._owner_level if self._owner_level != "pictures" else desired
+        return f"{who} lets no picture leave: {level}"
 
     def hurry(self) -> None:
         """Look into the journal at the next opportunity."""
@@ -84,12 +98,7 @@ class Uploading:
         now_us = self._clock.monotonic_us()
         if not self._session.wants_rows(now_us):
             return []
-        rows, pictures = self._session.page_limits
-        page = Page(
-            samples=self._journal.unsent_samples(rows),
-            manoeuvres=self._journal.unsent_manoeuvres(rows),
-            pictures=self._journal.unsent_pictures(pictures) if pictures else (),
-        )
+        page = self._page()
         effects: list[Effect] = []
         for action in self._session.fill(page, now_us):
             if isinstance(action, Send):
@@ -97,6 +106,18 @@ class Uploading:
             else:
                 self._mark(action)
         return effects
+
+    def _page(self) -> Page:
+        rows, limit = self._session.page_limits
+        is_on_request = self._session.level != "pictures"
+        found = self._journal.unsent_pictures(limit, asked=is_on_request) if limit else []
+        return Page(
+            samples=self._journal.unsent_samples(rows),
+            manoeuvres=self._journal.unsent_manoeuvres(rows),
+            pictures=() if is_on_request else found,
+            asked=found if is_on_request else (),
+            first=self._journal.first_rows(rows),
+        )
 
     def receipt(self, payload: bytes, topic: str) -> list[Effect]:
         """Take a receipt, and send what follows.
@@ -110,7 +131,7 @@ class Uploading:
         )
         if receipt.device != self._device:
             raise RefusedError(f"a receipt for {receipt.device}")
-        for mark in self._session.receive(receipt):
+        for mark in self._session.receive(receipt, self._clock.monotonic_us()):
             self._mark(mark)
         return self.tick()
 

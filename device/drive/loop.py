@@ -66,7 +66,13 @@ def run(
             opened.callback(journal.close)
         live = LiveSocket(home.drive_socket, home.agent_socket)
         opened.callback(live.close)
-        recorder = Recorder(home.journal, boot=boot, budget=_budget(settings), fault=fault)
+        recorder = Recorder(
+            home.journal,
+            boot=boot,
+            budget=_budget(settings),
+            fault=fault,
+            consent=settings.upload,
+        )
         opened.callback(recorder.close)
         drive = Drive(
             home=home,

@@ -25,6 +25,7 @@ from device.journal_room import Budget, keep_within
 from shared import characteristics
 from shared.errors import ParkfleetError, RetryLaterError
 from shared.ids import sha256_hex
+from shared.messages import UploadLevel
 from shared.picture import Pixels, encode_jpeg
 from shared.samples import ManoeuvreEnd, Sample
 
@@ -71,15 +72,24 @@ class _Losses:
 class Recorder:
     """The writer thread and its queue."""
 
-    def __init__(self, journal: Path, *, boot: str, budget: Budget, fault: str = "") -> None:
+    def __init__(
+        self,
+        journal: Path,
+        *,
+        boot: str,
+        budget: Budget,
+        fault: str = "",
+        consent: UploadLevel = "pictures",
+    ) -> None:
         """Start writing to the journal at `journal`, as the boot `boot`, within `budget`.
 
-        `fault` is what was in the way already, before this was asked to write anything.
+        `fault` is what was in the way already, before this was asked to write anything. `consent`
+        is the owner's level, recorded with each row.
         """
         self._queue: queue.Queue[_Pair | ManoeuvreEnd | DriveState | _Flush]
         self._queue = queue.Queue(_MAX_QUEUED)
         self._losses = _Losses()
-        self._writer = _Writer(journal, boot, budget, self._losses)
+        self._writer = _Writer(journal, boot, budget, self._losses, consent)
         self._writer.fault = fault[:_MAX_FAULT]
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
@@ -172,11 +182,14 @@ class Recorder:
 class _Writer:
     """The thread's own half: what is held until it is stored."""
 
-    def __init__(self, path: Path, boot: str, budget: Budget, losses: _Losses) -> None:
+    def __init__(
+        self, path: Path, boot: str, budget: Budget, losses: _Losses, consent: UploadLevel
+    ) -> None:
         self.fault = ""
         self.stored = 0
         self.state: DriveState | None = None
         self._path, self._boot, self._budget, self._losses = path, boot, budget, losses
+        self._consent = consent
         self._journal: Journal | None = None
         self._is_noted = False
         self._samples: list[tuple[Sample, bytes | None]] = []
@@ -244,7 +257,7 @@ class _Writer:
     def _write(self, journal: Journal) -> None:
         self._losses.account(journal)
         if self._samples or self._ends:
-            journal.append(samples=self._samples, manoeuvres=self._ends)
+            journal.append(samples=self._samples, manoeuvres=self._ends, consent=self._consent)
             self._samples, self._ends = [], []
             self.stored += 1
         if self.state is not None:

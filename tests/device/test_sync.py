@@ -2,11 +2,12 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import msgspec
 import pytest
 
-from device.sync import Limits, Mark, Page, Send, SyncSession, allowed
+from device.sync import Limits, Mark, Page, RowKey, Send, SyncSession, allowed
 from shared.ids import SampleKey, sha256_hex
 from shared.messages import Batch, Receipt, UploadLevel
 from shared.samples import ManoeuvreEnd, Picture
@@ -133,7 +134,7 @@ def test_pictures_in_flight_are_not_repeated_after_consent_was_withdrawn() -> No
     made = session()
     (send,) = sends(made.fill(page(2), 0))
     made.allow("characteristics")
-    assert made.receive(answer(send, "rejected", "bad")) == []
+    assert made.receive(answer(send, "rejected", "bad"), 0) == []
     for again in sends(made.fill(page(2), 0)):
         assert content(again).pictures == ()
 
@@ -142,7 +143,7 @@ def test_pictures_in_flight_are_not_repeated_after_consent_was_withdrawn() -> No
 def test_a_receipt_marks_exactly_the_rows_of_its_message(outcome: str) -> None:
     made = session()
     (send,) = sends(made.fill(page(2, manoeuvres=[manoeuvre_end(7)]), 0))
-    (mark,) = made.receive(answer(send, outcome))
+    (mark,) = made.receive(answer(send, outcome), 0)
     assert mark.outcome == "sent"
     assert [key.sequence for key in mark.samples] == [0, 1]
     assert [key.sequence for key in mark.pictures] == [0, 1]
@@ -154,7 +155,7 @@ def test_a_receipt_for_an_unknown_message_marks_nothing() -> None:
     made = session()
     made.fill(page(1), 0)
     stranger = Receipt(device="car-1", batch="f" * 64, outcome="stored")
-    assert made.receive(stranger) == []
+    assert made.receive(stranger, 0) == []
     assert made.in_flight == 1
 
 
@@ -168,7 +169,7 @@ def test_a_bad_row_is_isolated_and_the_others_pass() -> None:
         for send in sends(made.fill(current, turn * SECOND)):
             numbers = [s.sequence for s in content(send).samples]
             outcome = "rejected" if bad in numbers else "stored"
-            for mark in made.receive(answer(send, outcome, "label out of range")):
+            for mark in made.receive(answer(send, outcome, "label out of range"), 0):
                 for key in mark.samples:
                     del rows[key.sequence]
                 if mark.outcome == "sent":
@@ -215,7 +216,7 @@ def test_a_slow_link_gets_smaller_messages_and_more_patience() -> None:
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] < 16 * 1024 < 100 * 1024 < sizes[0]
     assert patience == [8, 16, 32, 64, 64]
-    made.receive(answer(send))
+    made.receive(answer(send), 0)
     (send,) = sends(made.fill(page(100), now_us))
     assert len(send.payload) == sizes[0]
 
@@ -246,7 +247,7 @@ def test_a_late_receipt_still_counts() -> None:
     made = session()
     (send,) = sends(made.fill(page(2), 0))
     assert len(sends(made.fill(Page(), 100 * SECOND))) == 0
-    (mark,) = made.receive(answer(send))
+    (mark,) = made.receive(answer(send), 0)
     assert len(mark.samples) == 2
 
 
@@ -255,7 +256,7 @@ def test_it_is_settled_only_when_the_journal_was_seen_empty_and_nothing_is_under
     seen = [made.is_settled]
     (send,) = sends(made.fill(page(1), 0))
     seen.append(made.is_settled)
-    made.receive(answer(send))
+    made.receive(answer(send), 0)
     seen.append(made.is_settled)
     made.fill(Page(), 0)
     seen.append(made.is_settled)
@@ -274,3 +275,50 @@ def test_an_empty_journal_is_looked_at_again_only_after_a_while() -> None:
     made.fill(Page(), 0)
     assert not made.wants_rows(SECOND - 1)
     assert made.wants_rows(SECOND)
+
+
+def test_what_the_journal_says_goes_first() -> None:
+    rows = page(6, manoeuvres=[manoeuvre_end(1), manoeuvre_end(2)])
+    first: frozenset[RowKey] = frozenset(
+        {("sample", BOOT, 4), ("picture", BOOT, 5), ("manoeuvre", BOOT, 2)}
+    )
+    made = session(limits=Limits(batch_rows=5))
+    (send, *_) = sends(made.fill(replace(rows, first=first), 0))
+    batch = content(send)
+    assert [end.manoeuvre for end in batch.manoeuvres] == [2]
+    assert [s.sequence for s in batch.samples] == [4, 5]
+    assert [p.sequence for p in batch.pictures] == [4, 5]
+
+
+@pytest.mark.parametrize(("level", "on_request"), [("characteristics", False), ("none", True)])
+def test_below_pictures_no_picture_leaves(level: UploadLevel, *, on_request: bool) -> None:
+    made = session("characteristics")
+    made.allow(level, on_request=on_request)
+    rows = Page(samples=[sample(1)], pictures=[picture(1)], asked=[picture(2)])
+    assert not [p for send in sends(made.fill(rows, 0)) for p in content(send).pictures]
+
+
+def test_a_picture_asked_for_leaves_below_pictures_where_the_owner_consents() -> None:
+    made = session("characteristics")
+    made.allow("characteristics", on_request=True)
+    rows = Page(samples=[sample(1)], pictures=[picture(1)], asked=[picture(2)])
+    (send,) = sends(made.fill(rows, 0))
+    assert [p.sequence for p in content(send).pictures] == [2]
+    assert made.receive(answer(send, "rejected", "bad"), 0) == []
+    first, second = sends(made.fill(rows, 0))
+    assert [len(content(each).pictures) for each in (first, second)] == [0, 1]
+    (mark,) = made.receive(answer(second, "rejected", "bad"), 0)
+    assert (mark.outcome, mark.pictures) == ("rejected", (SampleKey("car-1", BOOT, 2),))
+
+
+def test_a_message_is_what_the_measured_link_carries_in_two_seconds() -> None:
+    made = session(limits=Limits(window=1))
+    now_us, sizes = 0, []
+    for bytes_per_s in [16_000] * 8 + [1_000_000] * 12:
+        (send,) = sends(made.fill(page(100), now_us))
+        sizes.append(len(send.payload))
+        now_us += len(send.payload) * SECOND // bytes_per_s
+        made.receive(answer(send), now_us)
+    assert sizes[0] > 100 * 1024
+    assert 16 * 1024 < sizes[7] <= 32_000
+    assert sizes[-1] > 100 * 1024

@@ -171,7 +171,7 @@ class SyncMachine(RuleBasedStateMachine):
             self.hear(receipt)
 
     def hear(self, receipt: Receipt) -> None:
-        for mark in self.session.receive(receipt):
+        for mark in self.session.receive(receipt, self.now_us):
             self.car.mark(mark)
 
     @invariant()
@@ -242,7 +242,7 @@ class TestUnderLoss:
             while down and rng.random() < 0.7:
                 receipt = down.pop()
                 if rng.random() < 0.7:
-                    for mark in session.receive(receipt):
+                    for mark in session.receive(receipt, now_us):
                         car.mark(mark)
             if not car.waiting:
                 break

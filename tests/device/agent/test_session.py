@@ -13,6 +13,7 @@ from shared import codec, topics
 from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
 from shared.messages import (
+    UPLOAD_ORDER,
     Batch,
     Command,
     CommandResult,
@@ -201,6 +202,21 @@ def test_the_least_consent_decides_what_leaves(
     live = published(car.agent.live(telemetry(), logged=False), TELEMETRY)
     assert len(live) == (0 if pictures is None else 1)
     car.journal.close()
+
+
+def test_what_was_captured_at_none_is_not_sent_once_the_owner_consents(car: Car) -> None:
+    for number, level in enumerate(UPLOAD_ORDER):
+        car.journal.append(
+            samples=[(sample(number), JPEG)], manoeuvres=[manoeuvre_end(number)], consent=level
+        )
+    car.agent.handle(Connected())
+    ((digest, batch),) = batches(car, car.agent.tick())
+    assert [s.sequence for s in batch.samples] == [1, 2]
+    assert [p.sequence for p in batch.pictures] == [2]
+    assert [end.manoeuvre for end in batch.manoeuvres] == [1, 2]
+    receipt(car, digest)
+    assert batches(car, car.agent.tick()) == []
+    assert car.agent.is_settled
 
 
 def telemetry() -> Telemetry:

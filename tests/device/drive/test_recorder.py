@@ -11,6 +11,7 @@ from device.drive.recorder import Recorder
 from device.journal import Journal, JournalCounts
 from device.journal_room import Budget
 from shared.ids import sha256_hex
+from shared.messages import UPLOAD_ORDER
 from shared.samples import ManoeuvreEnd
 from tests.device.records import BOOT, manoeuvre_end, sample
 
@@ -99,3 +100,17 @@ def test_a_pair_that_the_journal_refuses_is_counted_and_the_rest_goes_on(tmp_pat
     recorder.close()
     counts, _ = stored(path)
     assert (counts.pairs_logged, counts.pairs_dropped) == (2, 1)
+
+
+def test_each_row_keeps_the_owners_level_of_its_time(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    for number, level in enumerate(UPLOAD_ORDER):
+        recorder = Recorder(path, boot=BOOT, budget=BUDGET, consent=level)
+        recorder.log(sample(number), PICTURE)
+        recorder.end(manoeuvre_end(number))
+        recorder.close()
+    journal = Journal.open(path)
+    assert [s.sequence for s in journal.unsent_samples(9)] == [1, 2]
+    assert [p.sequence for p in journal.unsent_pictures(9)] == [2]
+    assert [end.manoeuvre for end in journal.unsent_manoeuvres(9)] == [1, 2]
+    journal.close()
