@@ -19,6 +19,7 @@ from device.agent.presence import Presences
 from device.agent.status import NO_BOOT, is_news, make_status
 from device.agent.updating import Updating
 from device.agent.uploading import Uploading
+from device.agent.watching import Watching
 from device.home import Home
 from device.journal import Journal
 from shared import codec
@@ -105,6 +106,7 @@ class Agent:
             rng=rng,
             boot=lambda: presences.boot,
         )
+        self.watching = Watching(home, journal)
 
     @property
     def is_settled(self) -> bool:
@@ -201,10 +203,12 @@ class Agent:
             effects += self.updating.wish(self._desired.target)
         effects += self.updating.tick()
         try:
+            if self.watching.look():
+                self.uploading.hurry()
             effects += self._status(now_us)
         except RetryLaterError as error:
             # What the update asked for above must not be lost with a report.
-            logger.info("status_waits reason=%s", error)
+            logger.info("report_waits reason=%s", error)
         return effects
 
     def _status(self, now_us: int) -> list[Effect]:
@@ -231,6 +235,8 @@ class Agent:
         faults = (
             f"update waits: {self.updating.trouble}" if self.updating.trouble else "",
             f"model refused: {state.reason}" if state.state == "refused" else "",
+            # The measured error is manoeuvre data.
+            self.watching.fault if self.uploading.level != "none" else "",
             f"messages refused: {self.refused}" if self.refused else "",
             f"messages dropped: {self.dropped}" if self.dropped else "",
         )

@@ -1,0 +1,147 @@
+"""Feeds `device.error_watch` with each manoeuvre that closed, from the journal.
+
+Laws:
+- a manoeuvre is learnt from once: what was learnt, and that it was, is one transaction, so that a
+  kill neither skips nor repeats one;
+- memory is bounded: one manoeuvre at a time, and no more of its pairs than one can hold;
+- on an alarm that manoeuvre leaves the car before everything else that waits;
+- the error is that of the model in service alone: what another one said of a picture is no evidence
+  about it, and a model whose manifest promises no error is not watched.
+"""
+
+import logging
+import math
+from collections.abc import Iterable
+
+import msgspec
+
+from device.error_watch import REFERENCE_MANOEUVRES, Watch, begin, learn
+from device.home import Home
+from device.journal import Journal
+from shared.errors import RefusedError
+from shared.manifest import Manifest
+from shared.samples import Count, Record, Sample
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 8
+_MOST_PAIRS = 2_000
+"""More than a manoeuvre may last (`device.parking.Rules.manoeuvre_us`) at the highest rate."""
+
+_PROMISE = "test_mae"
+"""The metric of a manifest that says which error to expect, in the task's unit."""
+
+
+class Alarm(Record, frozen=True):
+    """The last alarm: what was measured when `Watch.manoeuvres` stood at `at`."""
+
+    boot: str
+    manoeuvre: Count
+    mean_error: float
+    reference: float
+    at: Count
+
+
+class Kept(Record, frozen=True):
+    """What the journal keeps of the watch."""
+
+    watch: Watch | None = None
+    alarm: Alarm | None = None
+
+
+class Watching:
+    """The watch over the model in service of one car."""
+
+    def __init__(self, home: Home, journal: Journal) -> None:
+        """Take up what the journal keeps."""
+        self._home = home
+        self._journal = journal
+        self._kept = _load(journal.watch_state())
+        self._unpromising: str | None = None
+
+    @property
+    def fault(self) -> str:
+        """What to tell of the last alarm, until as many calm manoeuvres as make a reference."""
+        watch, alarm = self._kept.watch, self._kept.alarm
+        if watch is None or alarm is None or watch.manoeuvres - alarm.at >= REFERENCE_MANOEUVRES:
+            return ""
+        return (
+            f"measured error risen: mean {alarm.mean_error:.1f} in manoeuvre "
+            f"{alarm.boot}/{alarm.manoeuvre}, {alarm.reference:.1f} is normal for this model here"
+        )
+
+    def look(self) -> bool:
+        """Learn from the manoeuvres that closed, a few at a time; tell whether one raised an alarm.
+
+        Raises:
+            RetryLaterError: the journal does not answer now.
+        """
+        is_alarm = False
+        for _ in range(_AT_ONCE):
+            closed = self._journal.next_unwatched()
+            if closed is None:
+                break
+            is_alarm = self._learn(*closed) or is_alarm
+        return is_alarm
+
+    def _learn(self, boot: str, manoeuvre: int) -> bool:
+        watch, alarm = self._watch(), self._kept.alarm
+        if watch is None or self._kept.watch is None or watch.model != self._kept.watch.model:
+            alarm = None
+        error = None
+        if watch is not None:
+            samples = self._journal.samples_of(boot, manoeuvre, _MOST_PAIRS)
+            error = mean_error(samples, watch.model)
+        is_alarm = False
+        if watch is not None and error is not None:
+            reference = watch.reference
+            watch, is_alarm = learn(watch, error)
+            if is_alarm:
+                alarm = Alarm(
+                    boot=boot,
+                    manoeuvre=manoeuvre,
+                    mean_error=error,
+                    reference=reference,
+                    at=watch.manoeuvres,
+                )
+                logger.warning("error_risen manoeuvre=%s/%d mean=%.1f", boot, manoeuvre, error)
+        kept = Kept(watch=watch, alarm=alarm)
+        self._journal.watched(boot, manoeuvre, msgspec.msgpack.encode(kept), flag=is_alarm)
+        self._kept = kept
+        return is_alarm
+
+    def _watch(self) -> Watch | None:
+        """Return the watch over the model in service, begun anew where that is another one."""
+        drive = self._journal.drive_state()
+        model = drive.loaded if drive else None
+        known = self._kept.watch
+        if model is None or (known is not None and known.model == model):
+            return known
+        try:
+            manifest = Manifest.from_json(self._home.manifest(model).read_bytes())
+            return begin(model, manifest.metrics.get(_PROMISE, math.nan))
+        except (OSError, RefusedError, ValueError) as error:
+            if self._unpromising != model:
+                self._unpromising = model
+                logger.warning("model_not_watched model=%s reason=%s", model[:12], error)
+            return None
+
+
+def mean_error(samples: Iterable[Sample], model: str) -> float | None:
+    """Return the mean |estimate - label| of `model` over `samples`, None without any to judge."""
+    errors = [
+        abs(estimate.value - sample.label)
+        for sample in samples
+        if sample.label is not None
+        for estimate in sample.estimates
+        if estimate.model == model
+    ]
+    finite = [error for error in errors if math.isfinite(error)]
+    return math.fsum(finite) / len(finite) if finite else None
+
+
+def _load(body: bytes | None) -> Kept:
+    try:
+        return Kept() if body is None else msgspec.msgpack.decode(body, type=Kept)
+    except msgspec.MsgspecError:
+        return Kept()  # An older version's; to begin anew costs a reference, and no pair.
