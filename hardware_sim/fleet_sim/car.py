@@ -63,7 +63,11 @@ Probe = Callable[[Home, str], Verdict]
 
 
 class Car:
-    """One car; `wake`, then `step` every `TICK_US` until it says that it sleeps."""
+    """One car; `wake`, then `step` every `TICK_US` until it says that it sleeps.
+
+    `counts` are the journal's as the car last went to sleep, None before that; `passes` counts how
+    often it did.
+    """
 
     def __init__(
         self, who: Identity, *, link: Link, clock: Clock, rng: random.Random, probe: Probe
@@ -74,6 +78,7 @@ class Car:
         self.manoeuvres = 0
         self.pairs = 0
         self.passes = 0
+        self.counts: JournalCounts | None = None
         self._clock, self._rng, self._probe = clock, rng, probe
         self._trip: _Trip | None = None
 
@@ -140,14 +145,6 @@ class Car:
         if self._trip is not None:
             self._sleep(self._trip)
 
-    def counts(self) -> JournalCounts:
-        """Return what the journal counted; the car must be asleep."""
-        journal = Journal.open(self.who.home.journal)
-        try:
-            return journal.counts()
-        finally:
-            journal.close()
-
     def _log(self, trip: "_Trip", reel: Reel) -> None:
         """Do what drive does during a manoeuvre, at its end."""
         drive, desired = trip.journal.drive_state(), trip.journal.desired()
@@ -175,6 +172,7 @@ class Car:
 
     def _sleep(self, trip: "_Trip") -> None:
         self.passes += 1
+        self.counts = trip.journal.counts()
         self.link.close(trip.presences.say(online=False))
         trip.journal.close()
         self._trip = None

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from device.journal import JournalCounts
 from hardware_sim.fleet_sim.car import TICK_US, Car
 from hardware_sim.fleet_sim.reels import Reel
 from shared.clock import Clock
@@ -86,7 +85,7 @@ def collect(cars: Sequence[Car], *, clock: Clock, stop: Callable[[], bool] = lam
     """Let every car that has something left to say wake for it, a few times at most."""
     day = _Day(clock, stop)
     for _ in range(LAST_TRIPS):
-        left = [car for car in cars if car.passes and car.counts().queue_depth]
+        left = [car for car in cars if car.counts is not None and car.counts.queue_depth]
         if not left or stop():
             return
         for number, car in enumerate(left):
@@ -98,9 +97,7 @@ def account(
     cars: Sequence[Car], stored: Mapping[str, Stored], *, virtual_s: float, real_s: float
 ) -> Outcome:
     """Return what became of every pair; all cars are asleep."""
-    counts: dict[str, JournalCounts] = {
-        car.who.enrolment.device: car.counts() for car in cars if car.passes
-    }
+    counts = {car.who.enrolment.device: car.counts for car in cars if car.counts is not None}
     missing = {
         name: each.pairs_logged - stored[name].pairs - each.queue_depth - each.pairs_rejected
         for name, each in counts.items()

@@ -4,7 +4,8 @@
 
 Each car drives one manoeuvre in ten minutes of virtual time and syncs it by the device's own rules
 with a model server in memory, once over a network that loses nothing, once over one that loses 5 %
-of all messages. Prints one JSON object and exits with 1 where a figure misses its limit.
+of all messages. Journals reach the disk, as on a car: a temporary folder in memory (TMPDIR) shows
+what the rules alone cost. Prints one JSON object and exits with 1 where a figure misses its limit.
 """
 
 import logging
