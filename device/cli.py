@@ -77,10 +77,11 @@ def _supervise(home: Home, backend: str, configuration: Path | None) -> int:
 
 
 def _drive(home: Home, settings: DeviceSettings, backend: str, heartbeat: int) -> None:
-    from device.drive.loop import run
+    from device.drive.loop import SWITCH_S, run
     from device.hardware import open_instruments
     from device.supervisor import Heart
 
+    sys.setswitchinterval(SWITCH_S)
     heart = Heart(heartbeat)
     with until_signal() as stop:
         instruments = open_instruments(backend, home.hardware(settings))

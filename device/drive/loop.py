@@ -33,6 +33,12 @@ _log = logging.getLogger(__name__)
 TURN_US = 33_333
 """One turn: 30 Hz, the camera's rate."""
 
+SWITCH_S = 0.0005
+"""How long a thread of the driving process may compute before another takes over.
+
+Python's own 5 ms is how late a turn may begin while the recorder or the model's loader computes.
+"""
+
 _MEGABYTE = 1_000_000
 
 
