@@ -28,23 +28,28 @@ _LIMIT_BYTES = 4096
 
 
 class Nudge(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="nudge"):
-    """Agent to drive: look at the journal's active model, stop at once, or begin to park.
+    """Agent to drive: look at the journal's active model, stop at once, begin to park, or identify.
+
+    To identify is to blink and beep for a while, so that people find the car.
 
     Whether a car may park on another's word is decided before this is sent.
     """
 
-    what: Literal["model", "stop", "park"]
+    what: Literal["model", "stop", "park", "identify"]
 
 
 class Live(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="live"):
     """Drive to agent: what to tell operators; `logged` says that new pairs are in the journal.
 
     `faults` are what is wrong now: the only way to learn of a journal that takes nothing.
+    `armed_age_us` tells how long ago somebody at the car pressed a button to drive; None where
+    nobody did, or it was stopped since.
     """
 
     telemetry: Telemetry
     logged: bool = False
     faults: tuple[str, ...] = ()
+    armed_age_us: int | None = None
 
 
 _decoder: msgspec.msgpack.Decoder[Nudge | Live] = msgspec.msgpack.Decoder(Nudge | Live)

@@ -32,7 +32,7 @@ class Unsubscribe:
 class ToDrive:
     """Nudge the other process; lost where it is not there."""
 
-    what: Literal["model", "stop"]
+    what: Literal["model", "stop", "park", "identify"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,25 @@ class StopProbe:
     """End the probe that runs, if one does; nothing follows."""
 
 
-Effect = Publish | Subscribe | Unsubscribe | ToDrive | StartProbe | StopProbe
+@dataclass(frozen=True, kw_only=True)
+class StartSelftest:
+    """Test the car in a process of its own for `actor`; `SelftestEnded` follows."""
+
+    actor: str
+    number: int
+
+
+Effect = Publish | Subscribe | Unsubscribe | ToDrive | StartProbe | StopProbe | StartSelftest
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelftestEnded:
+    """The self-test that `actor` asked for under `number` came to its end."""
+
+    actor: str
+    number: int
+    passed: bool
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from device.agent.effects import (
     ProbeEnded,
     Publish,
     StartProbe,
+    StartSelftest,
     StopProbe,
     Subscribe,
     ToDrive,
@@ -30,6 +31,7 @@ from device.agent.effects import (
 from device.agent.enrolment import BrokerPlace, broker_address, load_enrolment, load_signing_key
 from device.agent.presence import Presences
 from device.agent.probe import ProbeProcess
+from device.agent.selftesting import SelftestProcess
 from device.agent.session import Agent
 from device.agent.status import NO_BOOT
 from device.home import Home
@@ -79,6 +81,7 @@ class Shell:
         self._live = LiveSocket(home.agent_socket, home.drive_socket)
         self._probe: tuple[str, ProbeProcess] | None = None
         self._unstarted: tuple[StartProbe, int] | None = None
+        self._selftest: SelftestProcess | None = None
         self._connection = Connection(address, will=self._presences.will)
         self.agent = Agent(
             home=home,
@@ -106,6 +109,7 @@ class Shell:
         self._hear_drive()
         self._start_probe_again()
         self._look_at_probe()
+        self._look_at_selftest()
         self.agent.dropped = self._connection.dropped
         try:
             self._do(self.agent.tick())
@@ -115,6 +119,8 @@ class Shell:
     def close(self) -> None:
         """Say good-bye and release everything."""
         self._stop_probe()
+        if self._selftest is not None:
+            self._selftest.stop()
         self._connection.stop(last_words=self._presences.say(online=False))
         self._live.close()
         self.journal.close()
@@ -135,7 +141,7 @@ class Shell:
     def _hear_drive(self) -> None:
         while (message := self._live.receive()) is not None:
             if isinstance(message, Live):
-                self._do(self.agent.live(message.telemetry, logged=message.logged))
+                self._do(self.agent.live(message))
 
     def _look_at_probe(self) -> None:
         if self._probe is None:
@@ -154,6 +160,12 @@ class Shell:
         self._probe = None
         self._do(effects)
 
+    def _look_at_selftest(self) -> None:
+        ended = self._selftest.poll() if self._selftest is not None else None
+        if ended is not None:
+            self._selftest = None
+            self._do(self.agent.handle(ended))
+
     def _do(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
@@ -167,6 +179,8 @@ class Shell:
                     self._live.send(Nudge(what=what))
                 case StartProbe():
                     self._start_probe(effect)
+                case StartSelftest():
+                    self._selftest = SelftestProcess(self._home, effect, self._clock)
                 case StopProbe():
                     self._stop_probe()
 

@@ -11,16 +11,16 @@ The child is `python -m device.agent.probe MODEL MANIFEST`; it says one JSON obj
 """
 
 import resource
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
+from device.agent.child import Child
 from device.home import Home
 from shared.clock import Clock, SystemClock
-from shared.errors import ParkfleetError, RetryLaterError
+from shared.errors import ParkfleetError
 from shared.manifest import Manifest
 from shared.samples import Reason
 
@@ -35,7 +35,6 @@ LATENCY_LIMIT_US = 150_000
 
 _MEMORY_LIMIT_BYTES = 2 * 1024**3
 _CPU_LIMIT_S = 50
-_ANSWER_LIMIT_BYTES = 16 * 1024
 _REPETITIONS = 5
 
 
@@ -57,20 +56,10 @@ class ProbeProcess:
         Raises:
             RetryLaterError: the machine gives no process now.
         """
-        self._clock = clock
-        self._deadline_us = clock.monotonic_us() + PROBE_LIMIT_US
         self._verdict: Verdict | None = None
         command = [sys.executable, "-m", "device.agent.probe"]
         command += [str(home.model(sha256)), str(home.manifest(sha256))]
-        try:
-            self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and own paths
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-            )
-        except OSError as error:
-            raise RetryLaterError(f"cannot start the probe: {error.strerror}") from None
+        self.child = Child(command, clock, limit_us=PROBE_LIMIT_US)
 
     def poll(self) -> Verdict | None:
         """Return the verdict, the same one at every call, or None while the child is at work."""
@@ -80,31 +69,20 @@ class ProbeProcess:
 
     def stop(self) -> None:
         """End the child, if it runs."""
-        self._process.kill()
-        self._process.wait()
-        if self._process.stdout:
-            self._process.stdout.close()
+        self.child.stop()
 
     def _look(self) -> Verdict | None:
-        status = self._process.poll()
-        if status is None:
-            if self._clock.monotonic_us() < self._deadline_us:
-                return None
-            self.stop()
+        ended = self.child.poll()
+        if ended is None:
+            return None
+        if ended.status is None:
             return Verdict(reason=f"no answer within {PROBE_LIMIT_US // 1_000_000} s")
-        said = self._said()
-        if status != 0:
-            return Verdict(reason=_ending(status))
+        if ended.status != 0:
+            return Verdict(reason=_ending(ended.status))
         try:
-            return msgspec.json.decode(said, type=Verdict)
+            return msgspec.json.decode(ended.said, type=Verdict)
         except (msgspec.MsgspecError, RecursionError):
             return Verdict(reason="the probe gave no verdict")
-
-    def _said(self) -> bytes:
-        if self._process.stdout is None or self._process.stdout.closed:
-            return b""
-        with self._process.stdout as pipe:
-            return pipe.read(_ANSWER_LIMIT_BYTES)
 
 
 def _ending(status: int) -> str:

@@ -12,9 +12,9 @@ Laws:
 import logging
 import random
 
-from device.agent.commands import CommandJudge, Refusal
-from device.agent.effects import Effect, ProbeEnded, Publish, Subscribe, ToDrive
+from device.agent.effects import Effect, ProbeEnded, Publish, SelftestEnded, Subscribe
 from device.agent.enrolment import Enrolment
+from device.agent.obeying import Obeying
 from device.agent.presence import Presences
 from device.agent.status import NO_BOOT, is_news, make_status
 from device.agent.updating import Updating
@@ -22,17 +22,15 @@ from device.agent.uploading import Uploading
 from device.agent.watching import Watching
 from device.home import Home
 from device.journal import Journal
+from device.live import Live
 from shared import codec
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
 from shared.messages import (
     Chunk,
-    Command,
-    CommandResult,
     Desired,
     ReleaseMetadata,
     Status,
-    Telemetry,
     UploadLevel,
 )
 from shared.mqtt import Connected, Disconnected, Event, Received
@@ -43,7 +41,6 @@ from shared.topics import (
     RECEIPT,
     RELEASE_METADATA,
     RELEASE_TARGET,
-    RESULT,
     STATUS,
     TELEMETRY,
     match,
@@ -80,7 +77,6 @@ class Agent:
         self._presences = presences
         self._clock = clock
         self.is_connected = False
-        self._judge = CommandJudge()
         self._last_status: Status | None = None
         self._look_at_us = self._status_at_us = self._telemetry_at_us = 0
         self._desired = journal.desired()
@@ -107,6 +103,14 @@ class Agent:
             boot=lambda: presences.boot,
         )
         self.watching = Watching(home, journal)
+        self.obeying = Obeying(
+            device=self._device,
+            server_key=self._server_key,
+            journal=journal,
+            uploading=self.uploading,
+            presences=presences,
+            clock=clock,
+        )
 
     @property
     def is_settled(self) -> bool:
@@ -117,7 +121,7 @@ class Agent:
         """Return what is left to do from before."""
         return self.updating.start()
 
-    def handle(self, event: Event | ProbeEnded) -> list[Effect]:
+    def handle(self, event: Event | ProbeEnded | SelftestEnded) -> list[Effect]:
         """Return what to do about an event.
 
         Raises:
@@ -130,12 +134,15 @@ class Agent:
                 return self._disconnected(reason)
             case ProbeEnded():
                 return self.updating.probe_ended(event)
+            case SelftestEnded():
+                return self.obeying.selftest_ended(event)
             case Received():
                 return self._received(event)
 
-    def live(self, telemetry: Telemetry, *, logged: bool) -> list[Effect]:
-        """Return what to do about live values of drive; `logged` says that new pairs wait."""
-        if logged:
+    def live(self, live: Live) -> list[Effect]:
+        """Return what to do about what drive says of itself."""
+        self.obeying.hear(live)
+        if live.logged:
             self.uploading.hurry()
         now_us = self._clock.monotonic_us()
         if (
@@ -145,7 +152,7 @@ class Agent:
         ):
             return []
         self._telemetry_at_us = now_us + _TELEMETRY_US
-        payload = codec.encode(telemetry)
+        payload = codec.encode(live.telemetry)
         return [Publish(topic=TELEMETRY.topic(id=self._device), payload=payload, qos=0)]
 
     def tick(self) -> list[Effect]:
@@ -163,7 +170,7 @@ class Agent:
 
     def _connected(self) -> list[Effect]:
         self.is_connected = True
-        self._judge = CommandJudge()
+        self.obeying.connected()
         self._last_status = None
         self._look_at_us = 0
         self.uploading.connected()
@@ -239,6 +246,7 @@ class Agent:
             self.watching.fault if self.uploading.level != "none" else "",
             f"messages refused: {self.refused}" if self.refused else "",
             f"messages dropped: {self.dropped}" if self.dropped else "",
+            *self.obeying.drive_faults,
         )
         return tuple(filter(None, faults))
 
@@ -260,7 +268,7 @@ class Agent:
         if row is DESIRED:
             return self._wish(message)
         if row is COMMAND:
-            return self._command(message, parts["actor"])
+            return self.obeying.command(message, parts["actor"])
         if row is RELEASE_METADATA:
             return self.updating.metadata(
                 codec.decode(ReleaseMetadata, message.payload, limit_bytes=row.limit_bytes)
@@ -296,36 +304,3 @@ class Agent:
         self.uploading.allow(wish.upload)
         self._look_at_us = 0
         return self.updating.wish(wish.target)
-
-    def _command(self, message: Received, actor: str) -> list[Effect]:
-        command = open_envelope(
-            COMMAND,
-            message.payload,
-            topic=message.topic,
-            message_type=Command,
-            key=self._server_key,
-        )
-        if (command.device, command.actor) != (self._device, actor):
-            raise RefusedError(f"a command of {command.actor} for {command.device}")
-        action = self._judge.judge(
-            command,
-            boot=self._presences.boot,
-            connection=self._presences.connection,
-            retained=message.retained,
-        )
-        refusal = action.reason if isinstance(action, Refusal) else ""
-        logger.info("command verb=%s actor=%s refusal=%r", command.verb, actor, refusal)
-        result = CommandResult(
-            device=self._device,
-            actor=actor,
-            number=command.number,
-            outcome="refused" if refusal else "done",
-            reason=refusal,
-        )
-        topic = RESULT.topic(id=self._device, actor=actor)
-        effects: list[Effect] = [Publish(topic=topic, payload=codec.encode(result))]
-        if action == "stop":
-            return [ToDrive(what="stop"), *effects]
-        if action == "sync":
-            self.uploading.hurry()
-        return effects

@@ -40,6 +40,8 @@ _log = logging.getLogger(__name__)
 _OVERRUN_US = 150_000
 _TELL_MOVING_US = 200_000
 _TELL_STANDING_US = 1_000_000
+_IDENTIFY_US = 5_000_000
+_IDENTIFY_BEAT_US = 250_000
 
 
 class Drive:
@@ -84,6 +86,8 @@ class Drive:
         self._parking = Parking()
         self._wheel_fault = ""
         self._next_tell_us = 0
+        self._armed_us: int | None = None
+        self._identify_until_us = 0
         self._turned_us = 0
         self._stored = 0
         self._state = "idle"
@@ -175,13 +179,18 @@ class Drive:
                 start, stop = None, True
             else:
                 start = "sensor" if press == "park_by_sensor" else self._source()
+                self._armed_us = self._clock.monotonic_us()
         while (message := self._live.receive()) is not None:
             if isinstance(message, Nudge):
                 if message.what == "model":
                     self._models.nudge()
+                if message.what == "identify":
+                    self._identify_until_us = self._clock.monotonic_us() + _IDENTIFY_US
                 stop = stop or message.what == "stop"
                 start = self._source() if message.what == "park" else start
-        return (None if stop else start), stop
+        if stop:
+            start = self._armed_us = None
+        return start, stop
 
     def _source(self) -> Source:
         """Return what `park` goes by: the sensor until there is a model."""
@@ -251,13 +260,17 @@ class Drive:
         parking = self._parking
         left_mm = remaining_mm(parking, self._wheels.travelled_mm)
         beeps = parking.state in ("reversing", "holding") and left_mm is not None
+        sounds = beeps and buzzer_is_on(left_mm or 0.0, now_us, self._rules)
+        blinks = not parking.is_manoeuvring and self._is_identifying(now_us)
         try:
-            self._instruments.signals.set_led(on=parking.is_manoeuvring)
-            self._instruments.signals.set_buzzer(
-                on=beeps and buzzer_is_on(left_mm or 0.0, now_us, self._rules)
-            )
+            self._instruments.signals.set_led(on=parking.is_manoeuvring or blinks)
+            self._instruments.signals.set_buzzer(on=sounds or blinks)
         except HardwareError as error:
             _log.debug("signals_failed error=%s", error)
+
+    def _is_identifying(self, now_us: int) -> bool:
+        left_us = self._identify_until_us - now_us
+        return left_us > 0 and left_us % (2 * _IDENTIFY_BEAT_US) >= _IDENTIFY_BEAT_US
 
     def _tell(self, now_us: int, *, logged: bool = False) -> None:
         """Send live values, now and then or because something was logged."""
@@ -277,4 +290,11 @@ class Drive:
             speed_mm_s=self._wheels.speed_mm_s,
             manoeuvre=self._pairs.number,
         )
-        self._live.send(Live(telemetry=telemetry, logged=logged, faults=self._wrong()))
+        self._live.send(
+            Live(
+                telemetry=telemetry,
+                logged=logged,
+                faults=self._wrong(),
+                armed_age_us=None if self._armed_us is None else now_us - self._armed_us,
+            )
+        )

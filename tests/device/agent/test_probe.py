@@ -92,7 +92,7 @@ def test_the_child_refuses_a_bad_model(home: Home) -> None:
 @pytest.mark.e2e
 def test_a_child_that_crashes_refuses_the_model(home: Home) -> None:
     process = ProbeProcess(home, TINY.sha256, SystemClock())
-    process._process.send_signal(signal.SIGSEGV)
+    process.child.process.send_signal(signal.SIGSEGV)
     assert "signal 11" in finish(process).reason
 
 
@@ -100,7 +100,7 @@ def test_a_child_that_crashes_refuses_the_model(home: Home) -> None:
 def test_a_child_that_does_not_end_refuses_the_model(home: Home) -> None:
     clock = SettableClock()
     process = ProbeProcess(home, TINY.sha256, clock)
-    process._process.send_signal(signal.SIGSTOP)
+    process.child.process.send_signal(signal.SIGSTOP)
     assert process.poll() is None
     clock.now_us += probe.PROBE_LIMIT_US
     assert "no answer within" in finish(process).reason
@@ -115,7 +115,7 @@ def test_a_machine_that_gives_no_process_says_nothing_about_the_model(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", str(home.root / "missing"))
-    with pytest.raises(RetryLaterError, match="cannot start the probe"):
+    with pytest.raises(RetryLaterError, match="cannot start a process"):
         ProbeProcess(home, TINY.sha256, SystemClock())
 
 

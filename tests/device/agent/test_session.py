@@ -9,6 +9,7 @@ import pytest
 from device.agent.effects import Effect, Publish, Subscribe, ToDrive
 from device.agent.status import NO_BOOT
 from device.journal import DriveState
+from device.live import Live
 from shared import codec, topics
 from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
@@ -99,7 +100,7 @@ def test_all_that_the_agent_says_and_asks_for_is_within_a_cars_rights(
     log_pairs(car, 2)
     effects = [*car.agent.handle(Connected()), *car.metadata(), *car.wish(target)]
     effects += car.agent.tick()
-    effects += car.agent.live(telemetry(), logged=True)
+    effects += car.agent.live(Live(telemetry=telemetry(), logged=True))
     kinds = {type(effect) for effect in effects}
     assert {Publish, Subscribe} <= kinds
     for effect in effects:
@@ -199,7 +200,7 @@ def test_the_least_consent_decides_what_leaves(
     car.wish(None, upload=desired)
     sent = [batch for _, batch in batches(car, car.agent.tick())]
     assert [len(batch.pictures) for batch in sent] == ([] if pictures is None else [pictures])
-    live = published(car.agent.live(telemetry(), logged=False), TELEMETRY)
+    live = published(car.agent.live(Live(telemetry=telemetry(), logged=False)), TELEMETRY)
     assert len(live) == (0 if pictures is None else 1)
     car.journal.close()
 
@@ -236,14 +237,14 @@ def telemetry() -> Telemetry:
 def test_live_values_are_forwarded_only_while_connected_and_not_too_often(
     car: Car, clock: SettableClock
 ) -> None:
-    assert car.agent.live(telemetry(), logged=False) == []
+    assert car.agent.live(Live(telemetry=telemetry(), logged=False)) == []
     car.agent.handle(Connected())
-    (effect,) = car.agent.live(telemetry(), logged=False)
+    (effect,) = car.agent.live(Live(telemetry=telemetry(), logged=False))
     assert isinstance(effect, Publish)
     assert effect.qos == 0
-    assert car.agent.live(telemetry(), logged=False) == []
+    assert car.agent.live(Live(telemetry=telemetry(), logged=False)) == []
     clock.now_us += SECOND
-    assert car.agent.live(telemetry(), logged=False) != []
+    assert car.agent.live(Live(telemetry=telemetry(), logged=False)) != []
 
 
 def test_new_pairs_are_sent_at_once_when_drive_says_so(car: Car) -> None:
@@ -251,7 +252,7 @@ def test_new_pairs_are_sent_at_once_when_drive_says_so(car: Car) -> None:
     car.agent.tick()
     log_pairs(car, 1)
     assert batches(car, car.agent.tick()) == []
-    car.agent.live(telemetry(), logged=True)
+    car.agent.live(Live(telemetry=telemetry(), logged=True))
     assert len(batches(car, car.agent.tick())) == 1
 
 
@@ -346,9 +347,9 @@ def test_sync_now_is_done_once(car: Car) -> None:
     [
         ({"boot": "00000001-00000001"}, "another boot or connection"),
         ({"connection": 99}, "another boot or connection"),
-        ({"verb": "park"}, "does not offer park"),
-        ({"verb": "selftest"}, "does not offer selftest"),
-        ({"verb": "pictures"}, "does not offer pictures"),
+        ({"verb": "park"}, "driving process does not answer"),
+        ({"verb": "identify"}, "driving process does not answer"),
+        ({"verb": "pictures"}, "no pictures are named"),
     ],
 )
 def test_other_commands_are_refused_with_a_reason(
