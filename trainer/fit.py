@@ -3,7 +3,7 @@
 Laws:
 - weights come from training pictures only; the round to keep and the calibration of sigma come from
   the validation manoeuvres; test manoeuvres are never seen here;
-- time is bounded by steps, not by the amount of data: a round is a fixed number of steps;
+- time is bounded by steps, whatever the amount of data: a round is a fixed number of steps;
 - the value learns by absolute error first, so that a sigma still wide cannot excuse a poor value,
   then both learn by the Gaussian likelihood, weighted by sigma^(2 beta) (Seitzer et al. 2022, "On
   the pitfalls of heteroscedastic uncertainty estimation").
@@ -71,8 +71,11 @@ def fit(
     trained = network.build(task, settings)
     both = network.joined(trained)
     likelihood = _Likelihood(settings.beta)
-    both.compile(_optimizer(settings), loss=likelihood)
-    keeper = _Keeper(both, validation, task, settings, on_round=on_round)
+    steps = planned_steps(len(train), settings)
+    both.compile(_optimizer(settings, steps), loss=likelihood)
+    keeper = _Keeper(
+        both, validation, task, settings, rounds=steps // STEPS_PER_ROUND, tell=on_round
+    )
     warm_from = settings.warm_up * keeper.of
     callback = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, _: likelihood.warm.assign(epoch >= warm_from),
@@ -94,6 +97,13 @@ def fit(
         sigma_factor=_calibrate(trained, validation),
         seconds=(clock.monotonic_us() - started_us) / 1e6,
     )
+
+
+def planned_steps(pictures: int, settings: TrainingSettings) -> int:
+    """Return how many gradient steps a training on that many pictures takes at most."""
+    seen = pictures * (2 if settings.mirror else 1)
+    for_passes = settings.passes * seen // settings.batch
+    return max(STEPS_PER_ROUND, settings.steps, min(for_passes, settings.most_steps))
 
 
 def predict(trained: keras.Model, part: Part) -> tuple[Floats, Floats]:
@@ -129,13 +139,13 @@ def _batches(train: Part, settings: TrainingSettings) -> Any:
     return numbered.map(varied, num_parallel_calls=1).prefetch(2)
 
 
-def _optimizer(settings: TrainingSettings) -> Any:
+def _optimizer(settings: TrainingSettings, steps: int) -> Any:
     rate = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate * 0.1,
-        settings.steps,
+        steps,
         alpha=0.01,
         warmup_target=settings.learning_rate,
-        warmup_steps=settings.steps // 20,
+        warmup_steps=steps // 20,
     )
     return keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=1.0)
 
@@ -172,9 +182,10 @@ class _Keeper:
         task: Task,
         settings: TrainingSettings,
         *,
-        on_round: Callable[[Round], None],
+        rounds: int,
+        tell: Callable[[Round], None],
     ) -> None:
-        self.of = max(1, round(settings.steps / STEPS_PER_ROUND))
+        self.of = rounds
         self.rounds: list[Round] = []
         self.best_round = 0
         self._best_weights: list[Any] = []
@@ -182,7 +193,7 @@ class _Keeper:
         self._validation = validation
         self._span = task.span
         self._settings = settings
-        self._on_round = on_round
+        self._tell = tell
 
     def judge(self, epoch: int, logs: dict[str, float]) -> None:
         """Look at the round that Keras calls `epoch`, counting from 0.
@@ -203,7 +214,7 @@ class _Keeper:
             self._best_weights = self._model.get_weights()
         elif epoch + 1 - self.best_round >= self._settings.patience:
             self._model.stop_training = True
-        self._on_round(self.rounds[-1])
+        self._tell(self.rounds[-1])
 
     def restore(self) -> None:
         """Give the model the weights of its best round."""

@@ -17,7 +17,7 @@ from trainer.settings import TrainingSettings
 
 pytestmark = pytest.mark.slow
 
-_SETTINGS = TrainingSettings(steps=150, batch=16, widths=(8, 16, 16), learning_rate=4e-3)
+_SETTINGS = TrainingSettings(steps=150, passes=1, batch=16, widths=(8, 16, 16), learning_rate=4e-3)
 
 
 @dataclass
