@@ -11,8 +11,8 @@ error of the int8 file in LiteRT on held-out manoeuvres 3.4 mm in the mean, 5.4 
 3.1 mm (red after retraining); training 10 to 23 s, conversion 1 to 2 s. Batches of 16 beat 32 at
 equal time (2.1 against 2.4 mm below 300 mm); 400 steps left one run in four above 5 mm; a longer
 warm-up (0.6), a beta of 0.7 and evening out the label's bins by repetition were worse. With twice
-the pictures, of two floors, 900 steps see each too seldom: 1400 took the error from 2.8 to 1.9 mm in
-the mean of three seeds, and from 2.6 to 1.9 mm at least (`passes` 17 gives that number there).
+the pictures, of two floors, 900 steps see each too seldom: 1400 took the error from 2.8 to 1.9 mm
+in the mean of three seeds, and from 2.6 to 1.9 mm at least (`passes` 17 gives that number there).
 """
 
 from typing import Annotated
