@@ -212,7 +212,7 @@ class _Keeper:
         if not self.best_round or mae < self.rounds[self.best_round - 1].validation_mae:
             self.best_round = epoch + 1
             self._best_weights = self._model.get_weights()
-        elif epoch + 1 - self.best_round >= self._settings.patience:
+        elif epoch + 1 - self.best_round >= self._settings.patience * self.of:
             self._model.stop_training = True
         self._tell(self.rounds[-1])
 

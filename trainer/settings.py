@@ -31,8 +31,9 @@ class TrainingSettings(Record, frozen=True):
     `steps` counts gradient steps; where there are so many pictures (mirror images counted) that
     these see each one fewer than `passes` times, there are more, up to `most_steps`. `warm_up` is
     the share of them in which the value learns by absolute error alone; `beta` weighs samples in
-    the likelihood after that (0 plain likelihood, 1 plain squared error). `patience` is in rounds
-    of 25 steps.
+    the likelihood after that (0 plain likelihood, 1 plain squared error). `patience` is the share
+    of the rounds (of 25 steps) that bring nothing better before the training ends: the learning
+    rate falls over all rounds, so a long training rests longer before it improves again.
     """
 
     seed: int = 1
@@ -44,7 +45,7 @@ class TrainingSettings(Record, frozen=True):
     weight_decay: float = 1e-4
     warm_up: Share = 0.3
     beta: Share = 0.5
-    patience: Positive = 12
+    patience: Share = 0.34
     widths: tuple[Positive, ...] = (16, 32, 64, 128)
     hidden: Positive = 16
     validation_share: Share = 0.12
