@@ -26,12 +26,13 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """A car's settings.
 
     `name` and `deployment` hold until the car is enrolled. `hardware` is the backend's own
-    configuration file, relative to the home folder; empty means the backend's defaults. `source` is
-    what `park` drives by, where a model is loaded. Pairs are logged `pair_hz` times a second during
-    a manoeuvre, and the car stops `target_mm` before the wall (4 Hz as in the reference system).
-    `upload` is the owner's consent, read as drive and agent start: each pair keeps the level that it
-    was captured at, and a higher one later does not let it leave. The journal takes at most `journal_mb` megabytes and leaves
-    `disk_spare_mb` of the disk free; beyond that it gives up pairs, those the server has first.
+    configuration file, relative to the home folder; empty means the backend's defaults.
+    `source` is what `park` drives by, where a model is loaded. Pairs are logged `pair_hz` times
+    a second during a manoeuvre, and the car stops `target_mm` before the wall (4 Hz as in the
+    reference system). `upload` is the owner's consent, read as drive and agent start: each pair
+    keeps the level that it was captured at, and a higher one later does not let it leave. The
+    journal takes at most `journal_mb` megabytes and leaves `disk_spare_mb` of the disk free;
+    beyond that it gives up pairs, those the server has first.
     """
 
     name: DeviceName = "car"
