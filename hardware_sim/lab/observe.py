@@ -50,9 +50,13 @@ class Observer:
         return None
 
     def errors(self) -> dict[str, list[float | None]]:
-        """Return each device's mean absolute error by manoeuvre, in mm, oldest first."""
+        """Return each device's mean absolute error by manoeuvre, in mm, as they were driven.
+
+        What raised an alarm on the car arrives first, so the order of arrival is another.
+        """
         found: dict[str, list[float | None]] = {}
-        for item in self._server.all("manoeuvres", deployment=self._deployment):
+        every = self._server.all("manoeuvres", deployment=self._deployment)
+        for item in sorted(every, key=lambda item: (item["boot"], item["manoeuvre"])):
             found.setdefault(item["device"], []).append(item["mae"])
         return found
 
