@@ -16,6 +16,9 @@ from device.live import Live, LiveSocket
 from device.settings import DeviceSettings
 from tests.device.fakes import TINY, Car
 
+MANOEUVRES = 36
+"""Enough pairs for the room that `less_and_less_room` leaves them, about a megabyte, and more."""
+
 
 def fill(folder: Path) -> Path:
     """Fill the disk to the last byte; return the file that does it."""
@@ -60,7 +63,7 @@ def full_at_the_start(folder: Path) -> dict[str, object]:
 
 def less_and_less_room(folder: Path) -> dict[str, object]:
     car = Car(folder, settings=DeviceSettings(disk_spare_mb=5))
-    stood_mm = [park(car) for _ in range(18)]
+    stood_mm = [park(car) for _ in range(MANOEUVRES)]
     journal = Journal.open(car.home.journal)
     counts = journal.counts()
     journal.close()

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from tests.device.drive.small_disk import MANOEUVRES
+
 pytestmark = pytest.mark.e2e
 
 _ROOT = Path(__file__).parents[3]
@@ -44,7 +46,7 @@ def test_a_disk_that_fills_up_costs_the_pairs_that_teach_least_and_says_so(
     tmp_path: Path,
 ) -> None:
     found = on_small_disk("less_and_less_room", tmp_path)
-    assert found["ends"] == 18
+    assert found["ends"] == MANOEUVRES
     assert found["dropped"].keys() <= {"crowded", "valuable"}
     assert sum(found["dropped"].values()) == found["logged"] - found["waiting"] > 0
     assert found["waiting"] >= 100
