@@ -209,8 +209,9 @@ class Demo:
             name: int(self._fleet.journal_counts(car)["pairs_logged"])
             for name, car in self._fleet.cars.items()
         }
-        self._wait("all pairs stored", lambda: self._stored() == logged, _SYNC_S)
-        stored = self._stored()
+        devices = self._observer.devices
+        self._wait("all pairs stored", lambda: _stored(devices()) == logged, _SYNC_S)
+        stored = _stored(devices())
         self._view.end(stage, f"{sum(stored.values())} pairs")
         return logged, stored
 
@@ -224,11 +225,6 @@ class Demo:
 
         return self._fleet.processes.wait_for(what, look, timeout_s=timeout_s)
 
-    def _stored(self) -> dict[str, int]:
-        return {
-            name: int(str(item["pairs_stored"])) for name, item in self._observer.devices().items()
-        }
-
     def _show(self) -> None:
         scene = self._view.scene
         scene.training = self._observer.training()
@@ -239,10 +235,14 @@ class Demo:
             line.network = "cut" if self._fleet.cars[name].cable.is_cut else "on"
             line.errors_mm = errors.get(name, [])
             line.loaded = versions.get(str(item.get("loaded")), "no model")
-        stored = self._stored()
+        stored = _stored(devices)
         # A car's report is older than its newest rows.
         logged = {
             name: max(stored[name], int(str(item["pairs_logged"] or 0)))
             for name, item in devices.items()
         }
         scene.pairs = (sum(stored.values()), sum(logged.values()))
+
+
+def _stored(devices: dict[str, dict[str, object]]) -> dict[str, int]:
+    return {name: int(str(item["pairs_stored"])) for name, item in devices.items()}
