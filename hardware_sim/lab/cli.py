@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,7 +63,6 @@ def demo(
     plan = Plan(seed=seed, speed=speed)
     console = Console(stderr=as_json)
     with (
-        _sigterm_interrupts(),
         _folders(state, out),
         Fleet(state, clock, http_port=port, settings=plan.server_settings) as fleet,
     ):
@@ -83,16 +81,6 @@ def demo(
         if not exit_after:
             _stay(console, fleet, clock)
     return 0 if met else 1
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Let SIGTERM end everything in order, as Ctrl-C does, instead of killing all processes."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

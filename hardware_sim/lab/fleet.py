@@ -14,8 +14,6 @@ manoeuvres to drive, and a progress file tells how far that got.
 import contextlib
 import os
 import socket
-import subprocess
-import sys
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,7 +26,7 @@ from hardware_sim.lab.network import Cable
 from hardware_sim.lab.processes import Processes
 from hardware_sim.lab.rest import Server
 from shared.clock import Clock
-from shared.errors import ParkfleetError, UsageError
+from shared.errors import UsageError
 from shared.signing import write_secret
 from shared.task import WALL_DISTANCE
 
@@ -189,9 +187,11 @@ class Fleet:
         car.tell(Floor(scene="beige", manoeuvres=0))
         if not (car.home / "enrolment.json").exists():
             code = self.server.post("enrolments", {"device": name, "deployment": deployment})
-            self._run(
-                *("device", "enrol", "--home", str(car.home), "--server", self.url),
-                *("--name", name, "--code", code["code"]),
+            self.processes.run(
+                [
+                    *("device", "enrol", "--home", str(car.home), "--server", self.url),
+                    *("--name", name, "--code", code["code"]),
+                ]
             )
         self.cars[name] = car
         return car
@@ -215,15 +215,17 @@ class Fleet:
 
     def journal_counts(self, car: Car) -> dict[str, Any]:
         """Return the journal's counts and the digest `loaded`, as `device status` tells them."""
-        status = self._run("device", "status", "--home", str(car.home), "--json")
+        status = self.processes.run(["device", "status", "--home", str(car.home), "--json"])
         told: dict[str, Any] = msgspec.json.decode(status)
         return {**told["journal"], "loaded": (told["drive"] or {}).get("loaded")}
 
     def _init_releases(self) -> None:
-        self._run(
-            *("releases", "init", "--owner", str(self.folder / "owner")),
-            *("--server-state", str(self.server_state), "--trainer", str(self.trainer_state)),
-            *("--trainer-name", "trainer-1", "--task", WALL_DISTANCE.name),
+        self.processes.run(
+            [
+                *("releases", "init", "--owner", str(self.folder / "owner")),
+                *("--server-state", str(self.server_state), "--trainer", str(self.trainer_state)),
+                *("--trainer-name", "trainer-1", "--task", WALL_DISTANCE.name),
+            ]
         )
 
     @property
@@ -232,23 +234,12 @@ class Fleet:
 
     def _create_token(self, role: str, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        token = self._run("token", "create", *self._at_state(), "--role", role, "--name", path.stem)
+        who = ["--role", role, "--name", path.stem]
+        token = self.processes.run(["token", "create", *self._at_state(), *who])
         write_secret(path, token.strip())
 
     def _at_state(self) -> list[str]:
         return ["--state", str(self.server_state)]
-
-    def _run(self, *arguments: str) -> bytes:
-        done = subprocess.run(  # noqa: S603 - our own command line, no shell
-            [sys.executable, "-m", "shared", "--log-level", "warning", *arguments],
-            capture_output=True,
-            env=self.processes.environment,
-            check=False,
-        )
-        if done.returncode:
-            what = " ".join(arguments[:2])
-            raise ParkfleetError(f"{what} failed: {done.stderr.decode(errors='replace')[-400:]}")
-        return done.stdout
 
 
 def free_port() -> int:

@@ -4,7 +4,9 @@ Laws:
 - every process gets a log file of its own and a session of its own, so that Ctrl-C reaches the
   laboratory alone, which then ends the others in order;
 - no process outlives the laboratory, even if that is killed: the kernel ends them with it;
-- `kill` is SIGKILL and means it; `stop` asks first.
+- `kill` is SIGKILL and means it; `stop` asks first;
+- Ctrl-C and SIGTERM end the experiment wherever they strike: Python swallows an exception raised in
+  its own hooks around `fork`, so an interrupt is also remembered, and raised at the next check.
 """
 
 import ctypes
@@ -14,6 +16,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Self, TypeVar
 
 from shared.clock import Clock
@@ -51,21 +54,34 @@ class Child:
 
 @dataclass
 class Processes:
-    """The children of one experiment. Use as a context: leaving it ends them all."""
+    """The children of one experiment. Use as a context, in the main thread: leaving it ends all."""
 
     logs: Path
     clock: Clock
     environment: dict[str, str]
     children: dict[str, Child] = field(default_factory=dict)
+    is_interrupted: bool = False
 
     def __enter__(self) -> Self:
-        """Make the folder for the logs."""
+        """Make the folder for the logs, and listen for interrupts."""
         self.logs.mkdir(parents=True, exist_ok=True)
+        self._handlers = {
+            number: signal.signal(number, self._interrupt)
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
         return self
 
     def __exit__(self, *_: object) -> None:
         """End all processes, the youngest first."""
-        self.stop_all()
+        try:
+            self.stop_all()
+        finally:
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        self.is_interrupted = True
+        signal.default_int_handler(number, frame)
 
     def start(self, name: str, arguments: list[str]) -> Child:
         """Start `parkfleet ARGUMENTS` under `name`, which may have run before and ended."""
@@ -84,6 +100,36 @@ class Processes:
         child = Child(name, command, log, popen)
         self.children[name] = child
         return child
+
+    def run(self, arguments: list[str]) -> bytes:
+        """Return what `parkfleet ARGUMENTS` prints, once it has ended.
+
+        Interrupted, it leaves nothing behind: `subprocess.run` would leave the killed process to
+        whoever adopts it.
+
+        Raises:
+            ParkfleetError: it ended with another code than 0; the text says what it said last.
+        """
+        command = [sys.executable, "-m", "shared", "--log-level", "warning", *arguments]
+        with subprocess.Popen(  # noqa: S603 - our own command line, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self.environment,
+            start_new_session=True,
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - one prctl call, no locks taken
+        ) as popen:
+            try:
+                printed, said = popen.communicate()
+            except BaseException:
+                popen.kill()
+                popen.wait()
+                raise
+        if popen.returncode:
+            what = " ".join(arguments[:2])
+            raise ParkfleetError(f"{what} failed: {said.decode(errors='replace')[-400:]}")
+        return printed
 
     def kill(self, name: str) -> None:
         """Kill the process with SIGKILL, as a power cut or the kernel's memory guard would."""
@@ -112,8 +158,11 @@ class Processes:
         """Return quietly while all processes run.
 
         Raises:
+            KeyboardInterrupt: an interrupt came since the start.
             ProcessDiedError: one has ended; it is forgotten, so that it may be started again.
         """
+        if self.is_interrupted:
+            raise KeyboardInterrupt
         for name, child in list(self.children.items()):
             code = child.popen.poll()
             if code is not None:
@@ -131,6 +180,7 @@ class Processes:
         """Return the first answer of `ready` that is neither None nor False.
 
         Raises:
+            KeyboardInterrupt: an interrupt came since the start.
             ProcessDiedError: a process ended meanwhile.
             WaitTimeoutError: nothing came within `timeout_s`; the text says what was awaited.
         """

@@ -1,10 +1,12 @@
 """Real processes: none is left behind, and none dies unnoticed."""
 
+import contextlib
 import os
 import select
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import pytest
 
 from hardware_sim.lab.processes import ProcessDiedError, Processes, WaitTimeoutError
 from shared.clock import SystemClock
+from shared.errors import ParkfleetError
 
 
 @pytest.fixture
@@ -41,6 +44,32 @@ def test_a_killed_process_is_told_by_the_name_of_the_signal(processes: Processes
 def test_waiting_in_vain_says_for_what(processes: Processes) -> None:
     with pytest.raises(WaitTimeoutError, match="a sunny day: nothing within 0 s"):
         processes.wait_for("a sunny day", lambda: None, timeout_s=0.01, each_s=0.01)
+
+
+def test_an_interrupted_command_is_ended_and_collected(processes: Processes) -> None:
+    thread = threading.main_thread().ident
+    assert thread is not None
+    interrupt = threading.Timer(0.5, signal.pthread_kill, (thread, signal.SIGINT))
+    interrupt.start()
+    with pytest.raises(KeyboardInterrupt):
+        processes.run(["broker", "run", "--state", str(processes.logs), "--port", "0"])
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_python_swallowed_ends_the_wait(
+    processes: Processes, number: signal.Signals
+) -> None:
+    with contextlib.suppress(KeyboardInterrupt):
+        signal.raise_signal(number)
+    with pytest.raises(KeyboardInterrupt):
+        processes.wait_for("a sunny day", lambda: None, timeout_s=5, each_s=0.01)
+
+
+def test_a_command_that_fails_is_told_by_what_it_said(processes: Processes) -> None:
+    with pytest.raises(ParkfleetError, match=r"device status failed: .*nowhere"):
+        processes.run(["device", "status", "--home", "nowhere"])
 
 
 def test_no_process_outlives_a_killed_laboratory(tmp_path: Path) -> None:
