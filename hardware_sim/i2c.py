@@ -2,16 +2,15 @@
 
 Laws:
 - every transfer takes its time on the bus, so that a driver that polls for a result gets there;
-- one holder at a time, as busio wants it;
 - what goes wrong is an `OSError`, as from the kernel's driver.
 
 Faults: `i2c_error` fails every transfer as a loose wire does.
 """
 
 import errno
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
-from hardware_sim.clock import VirtualClock
+from hardware_sim.busio_face import BusioFace
 from hardware_sim.world import World
 
 _TRANSFER_US: Final = 70
@@ -38,80 +37,45 @@ class Chip(Protocol):
         ...
 
 
-class I2cBus:
+class BusTime(Protocol):
+    """Time as a bus sees it."""
+
+    def monotonic_us(self) -> int:
+        """Return the world's microseconds."""
+        ...
+
+    def advance_us(self, duration_us: int) -> None:
+        """Let a transfer take that long."""
+        ...
+
+
+class I2cBus(BusioFace):
     """The bus; offers what CircuitPython drivers use."""
 
-    def __init__(self, chip: Chip, world: World, clock: VirtualClock) -> None:
+    def __init__(self, chip: Chip, world: World, clock: BusTime) -> None:
         """Connect `chip`; transfers let `clock` advance."""
+        super().__init__()
         self._chip = chip
         self._world = world
         self._clock = clock
-        self._locked = False
-
-    def try_lock(self) -> bool:
-        """Take the bus; False where somebody holds it."""
-        free, self._locked = not self._locked, True
-        return free
-
-    def unlock(self) -> None:
-        """Give the bus back.
-
-        Raises:
-            ValueError: nobody holds it.
-        """
-        if not self._locked:
-            raise ValueError("Not locked")
-        self._locked = False
 
     def scan(self) -> list[int]:
         """Return the addresses that answer."""
         return [self._chip.address]
 
-    def writeto(self, address: int, buffer: Any, *, start: int = 0, end: int | None = None) -> None:
-        """Write `buffer[start:end]` to the chip at `address`.
+    def exchange(self, address: int, written: bytes | None, wanted: int) -> bytes:
+        """Write (unless None), then read `wanted` bytes (unless 0), and return what was read.
 
         Raises:
-            OSError: nothing answers there.
+            OSError: nothing answers at `address`.
         """
-        data = bytes(memoryview(buffer)[start:end])
-        self._transfer(address, len(data))
-        self._chip.write(data, self._clock.monotonic_us())
-
-    def readfrom_into(
-        self, address: int, buffer: Any, *, start: int = 0, end: int | None = None
-    ) -> None:
-        """Fill `buffer[start:end]` from the chip at `address`.
-
-        Raises:
-            OSError: nothing answers there.
-        """
-        view = memoryview(buffer)[start:end]
-        self._transfer(address, len(view))
-        view[:] = self._chip.read(len(view), self._clock.monotonic_us())
-
-    def writeto_then_readfrom(
-        self,
-        address: int,
-        buffer_out: Any,
-        buffer_in: Any,
-        *,
-        out_start: int = 0,
-        out_end: int | None = None,
-        in_start: int = 0,
-        in_end: int | None = None,
-        stop: bool = False,  # noqa: ARG002 - busio's own signature
-    ) -> None:
-        """Write, then read without giving the bus away in between.
-
-        Raises:
-            OSError: nothing answers there.
-        """
-        self.writeto(address, buffer_out, start=out_start, end=out_end)
-        self.readfrom_into(address, buffer_in, start=in_start, end=in_end)
-
-    def deinit(self) -> None:
-        """Release the bus."""
-        self._locked = False
+        if written is not None:
+            self._transfer(address, len(written))
+            self._chip.write(written, self._clock.monotonic_us())
+        if not wanted:
+            return b""
+        self._transfer(address, wanted)
+        return self._chip.read(wanted, self._clock.monotonic_us())
 
     def _transfer(self, address: int, length: int) -> None:
         self._clock.advance_us(_TRANSFER_US + _BYTE_US * (length + 1))
