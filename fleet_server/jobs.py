@@ -11,8 +11,7 @@ Laws:
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, or_, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Row, func, insert, or_, select, update
 
 from fleet_server.storage.tables import models, pictures, samples, training_jobs
 from shared.errors import RefusedError

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from fleet_server import jobs, logbook, retraining
 from fleet_server.drift import measured_error

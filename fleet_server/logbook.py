@@ -8,8 +8,7 @@ Laws:
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Row, insert, select, update
 
 from fleet_server.rollout import DesiredState, next_state
 from fleet_server.storage.tables import decisions, deployments, desired, devices, meta, models

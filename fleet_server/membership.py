@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, insert, select, update
 
 from fleet_server import logbook
 from fleet_server.broker import users
+from fleet_server.storage import upsert
 from fleet_server.storage.tables import deployments, devices, enrolments, tokens
 from shared.errors import RefusedError
 from shared.ids import is_device_name, is_name, is_sha256, sha256_hex
@@ -93,7 +93,7 @@ def create_deployment(
         if known.name == task.name and known != task:
             raise RefusedError(f"there is another task {task.name} already")
     added = connection.scalar(
-        insert(deployments)
+        upsert.insert(connection, deployments)
         .values(name=name, task=msgspec.json.encode(task).decode(), created_utc_us=utc_us)
         .on_conflict_do_nothing()
         .returning(deployments.c.id)
@@ -206,7 +206,7 @@ def _enter(
         "connection": 0,
     }
     connection.execute(
-        insert(devices)
+        upsert.insert(connection, devices)
         .values(name=device, **fresh)
         .on_conflict_do_update(index_elements=["name"], set_=fresh)
     )
@@ -225,6 +225,6 @@ def _enter(
 def _task(connection: Connection, deployment: str) -> Task:
     text = connection.scalar(select(deployments.c.task).filter_by(name=deployment))
     if text is None:
-        names = connection.scalar(select(func.group_concat(deployments.c.name, ", "))) or "none"
+        names = ", ".join(connection.scalars(select(deployments.c.name))) or "none"
         raise RefusedError(f"there is no deployment {deployment!r}; there are: {names[:100]}")
     return msgspec.json.decode(text, type=Task)

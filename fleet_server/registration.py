@@ -10,10 +10,10 @@ Laws:
 import logging
 
 from sqlalchemy import Connection, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from fleet_server import jobs
 from fleet_server.releases.online import OnlineRepository
+from fleet_server.storage import upsert
 from fleet_server.storage.database import Database
 from fleet_server.storage.tables import manoeuvres, models
 from shared.clock import Clock
@@ -29,7 +29,7 @@ def register(connection: Connection, manifest: Manifest, *, utc_us: int) -> None
         select(func.max(models.c.version)).where(models.c.deployment == manifest.deployment)
     )
     added = connection.scalar(
-        insert(models)
+        upsert.insert(connection, models)
         .values(
             sha256=manifest.sha256,
             deployment=manifest.deployment,

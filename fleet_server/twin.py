@@ -12,10 +12,10 @@ import logging
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, select, update
-from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy import Connection, Row, insert, select, update
 
 from fleet_server import logbook, registry, rollout
+from fleet_server.storage import upsert
 from fleet_server.storage.database import Database
 from fleet_server.storage.tables import devices, model_history, update_events
 from shared import codec
@@ -108,7 +108,7 @@ class Twin:
 
     def _update_event(self, connection: Connection, row: Row[Any], said: UpdateEvent) -> None:
         connection.execute(
-            insert(update_events)
+            upsert.insert(connection, update_events)
             .values(
                 device=row.name,
                 boot=said.boot,

@@ -1,35 +1,31 @@
 """One database: opened, migrated, and handed out as transactions.
 
 Laws:
-- SQLite runs in WAL mode with `synchronous=FULL`: what was committed survives a power cut;
-- a writing transaction takes the write lock at its start (BEGIN IMMEDIATE), so that it never fails
-  half-way for having read first;
-- a new database is its owner's alone (mode 0600), since it holds pictures;
+- a reading transaction sees one consistent state; writing ones come one after the other, and what
+  they have committed is on the disk (`sqlite` and `postgresql` say how);
 - the schema is brought up to date before anything else sees the database; two processes that start
-  at once do so one after the other.
+  at once do so one after the other;
+- where the received bytes lie in an object store, the database goes with it: `objects`.
 """
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, insert, select
-from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
-from fleet_server.storage import tables
+from fleet_server.storage import postgresql, sqlite, tables
+from fleet_server.storage.objects import Objects
 from shared.clock import Clock
 from shared.errors import RetryLaterError, UsageError
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-_BUSY_S = 10.0
 
 Change = Callable[[Connection], None]
 """What is to be done in a writing transaction."""
@@ -38,32 +34,49 @@ Change = Callable[[Connection], None]
 class Database:
     """The server's store, to be shared between threads: a transaction owns its connection."""
 
-    def __init__(self, engine: Engine) -> None:
-        """Take an engine whose database has been migrated; use `open` instead."""
-        self._readers = engine
-        self._writers = engine.execution_options(begin="BEGIN IMMEDIATE")
+    def __init__(self, readers: Engine, writers: Engine, objects: Objects | None) -> None:
+        """Take engines whose database has been migrated; use `open` or `connect` instead."""
+        self._readers = readers
+        self._writers = writers
+        self.objects = objects
 
     @classmethod
-    def open(cls, path: Path, clock: Clock) -> "Database":
+    def open(cls, path: Path, clock: Clock, objects: Objects | None = None) -> "Database":
         """Return the database in the SQLite file `path`, created or migrated as needed.
 
         Raises:
             UsageError: the folder cannot be written, or the file is no database of ours.
         """
-        engine = _sqlite_engine(path)
+        engine = sqlite.engine_of(path)
+        writers = engine.execution_options(**sqlite.WRITING)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with (path.parent / f".{path.name}.lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-                with suppress(FileExistsError):
-                    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-                _migrate(engine, path, clock)
-        except OSError as error:
-            raise UsageError(f"cannot open the state in {path.parent}: {error.strerror}") from None
+            with sqlite.locked(path):
+                _migrate(writers, str(path), clock)
         except (DatabaseError, sqlite3.DatabaseError) as error:
             cause = getattr(error, "orig", error)
             raise UsageError(f"{path} is not a database of the fleet server: {cause}") from None
-        return cls(engine)
+        return cls(engine, writers, objects)
+
+    @classmethod
+    def connect(cls, url: str, clock: Clock, objects: Objects | None = None) -> "Database":
+        """Return the PostgreSQL database at `url`, migrated as needed.
+
+        Raises:
+            UsageError: it cannot be reached or written, or holds something else.
+        """
+        engine = postgresql.engine_of(url)
+        writers = engine.execution_options(**postgresql.WRITING)
+        try:
+            _migrate(writers, engine.url.render_as_string(), clock)
+        except DatabaseError as error:
+            cause = str(error.orig).partition("\n")[0]
+            raise UsageError(f"cannot use {engine.url.render_as_string()}: {cause}") from None
+        return cls(engine.execution_options(**postgresql.READING), writers, objects)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether several machines may use the database at once."""
+        return self._readers.dialect.name == "postgresql"
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -85,6 +98,15 @@ class Database:
         with _translated(), self._writers.begin() as connection:
             yield connection
 
+    def forget(self) -> None:
+        """See to it that deleted rows can be read back no more, as far as the backend can.
+
+        Raises:
+            RetryLaterError: the database is busy, full or gone for the moment.
+        """
+        with _translated():
+            (postgresql if self.is_shared else sqlite).forget(self._writers)
+
     def close(self) -> None:
         """Close all connections."""
         self._readers.dispose()
@@ -94,38 +116,21 @@ class Database:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except OperationalError as error:
+    except (OperationalError, InterfaceError) as error:
         raise RetryLaterError(f"database: {error.orig}") from error
 
 
-def _sqlite_engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_S})
-
-    @event.listens_for(engine, "connect")
-    def prepare(connection: Any, _record: Any) -> None:
-        # The driver must not begin transactions by itself: it would do so at the first write only.
-        connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-    return engine
-
-
-def _migrate(engine: Engine, path: Path, clock: Clock) -> None:
+def _migrate(writers: Engine, name: str, clock: Clock) -> None:
     configuration = Config()
     configuration.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    with engine.execution_options(begin="BEGIN IMMEDIATE").begin() as connection:
+    with writers.begin() as connection:
         configuration.attributes["connection"] = connection
         try:
             command.upgrade(configuration, "head")
         except CommandError:
             head = ScriptDirectory.from_config(configuration).get_current_head()
             raise UsageError(
-                f"{path} was written by a newer version than this one (schema {head}): upgrade"
+                f"{name} was written by a newer version than this one (schema {head}): upgrade"
             ) from None
         if connection.scalar(select(tables.meta.c.value).filter_by(key="epoch")) is None:
             epoch = str(clock.utc_us() // 1_000_000)

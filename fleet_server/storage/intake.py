@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Table, func, select, update
-from sqlalchemy.dialects.sqlite import insert
 
 from fleet_server.storage.tables import (
     batches,
@@ -24,6 +23,7 @@ from fleet_server.storage.tables import (
     samples,
     tallies,
 )
+from fleet_server.storage.upsert import insert
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from shared.messages import Batch
@@ -102,7 +102,7 @@ def store(connection: Connection, batch: Batch, received: Received) -> Stored:
 
 def put_aside(connection: Connection, received: Received, reason: str, *, limit_bytes: int) -> None:
     """Keep a refused message, at most `limit_bytes` of it, with the reason; repeats are counted."""
-    statement = insert(quarantine).values(
+    statement = insert(connection, quarantine).values(
         device=received.device,
         topic=received.topic,
         sha256=received.sha256,
@@ -117,7 +117,7 @@ def put_aside(connection: Connection, received: Received, reason: str, *, limit_
 
 def _add_batch(connection: Connection, batch: Batch, received: Received) -> int | None:
     """Store a batch's bytes; return the new row's id, or None where they are stored already."""
-    statement = insert(batches).values(
+    statement = insert(connection, batches).values(
         device=received.device,
         sha256=received.sha256,
         received_utc_us=received.utc_us,
@@ -198,7 +198,7 @@ def _add(connection: Connection, table: Table, rows: list[Values]) -> list[int]:
     if not rows:
         return []
     added = connection.execute(
-        insert(table).on_conflict_do_nothing(),
+        insert(connection, table).on_conflict_do_nothing(),
         rows,
         execution_options={"preserve_rowcount": True},
     ).rowcount
@@ -273,7 +273,7 @@ def _count(connection: Connection, new: Sequence[Sample], since_sample: int) -> 
     rows = tally(new, since_sample)
     if not rows:
         return
-    statement = insert(tallies)
+    statement = insert(connection, tallies)
     raised = {name: tallies.c[name] + statement.excluded[name] for name in _SUMS}
     key = ["device", "boot", "manoeuvre", "model"]
     connection.execute(statement.on_conflict_do_update(index_elements=key, set_=raised), rows)

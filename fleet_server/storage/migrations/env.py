@@ -6,7 +6,7 @@ Laws:
 
 from alembic import context
 
-from fleet_server.storage.tables import metadata
+from fleet_server.storage.columns import metadata
 
 context.configure(
     connection=context.config.attributes["connection"],

@@ -1,0 +1,69 @@
+"""SQLite, the database of one machine: a file, opened, locked while it is migrated.
+
+Laws:
+- it runs in WAL mode with `synchronous=FULL`: what was committed survives a power cut;
+- a writing transaction takes the write lock at its start (BEGIN IMMEDIATE), so that it never fails
+  half-way for having read first, and row ids are given in the order of the commits;
+- a new database is its owner's alone (mode 0600), since it holds pictures;
+- what is deleted is overwritten (`secure_delete`), so that erased pictures are not left in free
+  pages.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+
+from shared.errors import UsageError
+
+_BUSY_S = 10.0
+_PRAGMAS = ("journal_mode=WAL", "synchronous=FULL", "temp_store=MEMORY", "secure_delete=ON")
+WRITING = {"begin": "BEGIN IMMEDIATE"}
+"""The execution options of an engine whose transactions write."""
+
+
+def engine_of(path: Path) -> Engine:
+    """Return an engine on the file `path`, which is opened on first use."""
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_S})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _record: Any) -> None:
+        # The driver must not begin transactions by itself: it would do so at the first write only.
+        connection.isolation_level = None
+        for pragma in _PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+    return engine
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Give the file `path`, made if it was missing, to one process at a time.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (path.parent / f".{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            with suppress(FileExistsError):
+                os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            yield
+    except OSError as error:
+        raise UsageError(f"cannot open the state in {path.parent}: {error.strerror}") from None
+
+
+def forget(engine: Engine) -> None:
+    """Overwrite the log of changes, which holds deleted pages until it is used again."""
+    with engine.connect() as connection:
+        driver: Any = connection.connection.driver_connection
+        driver.execute("PRAGMA wal_checkpoint(TRUNCATE)")
