@@ -15,7 +15,7 @@ from typing import Annotated
 
 import msgspec
 
-from device.drivers.camera import Picamera2Camera
+from device.drivers.camera import Picamera2Camera, configure
 from device.drivers.gpio import GpioControls, GpioSignals, GpioWheels, Pins
 from device.drivers.rangefinder import Vl53l0xRange
 from device.hardware import Instruments
@@ -38,6 +38,7 @@ from shared.task import WALL_DISTANCE
 _log = logging.getLogger(__name__)
 
 _PREFIX = "PARKFLEET_SIM"
+_FRAME_US = 33_333
 _Side = Annotated[int, msgspec.Meta(ge=16, le=1280)]
 
 
@@ -96,15 +97,7 @@ def open_car(configuration: SimConfiguration, real: Clock) -> SimulatedCar:
     clock = VirtualClock(world, real, speed=configuration.speed)
     pins = WorldPinFactory(world, configuration.pins)
     camera = SimulatedPicamera2(world, clock, configuration.seed)
-    size = (configuration.width, configuration.height)
-    camera.configure(
-        camera.create_video_configuration(
-            main={"size": size, "format": "BGR888"},
-            controls={"FrameDurationLimits": (33_333, 33_333)},
-            buffer_count=4,
-            queue=False,
-        )
-    )
+    configure(camera, width=configuration.width, height=configuration.height, frame_us=_FRAME_US)
     bus = I2cBus(Vl53l0x(world, configuration.seed), world, clock)
     range_sensor = (
         Vl53l0xRange(bus, clock, offset_mm=configuration.range_offset_mm)

@@ -14,14 +14,19 @@ Faults: `frozen_camera` goes on delivering the last picture before the fault und
 Picamera2's format names are libcamera's, whose letters run from the highest byte down: arrays of
 "BGR888" come in the order red, green, blue, those of "RGB888" reversed. Source: Picamera2 manual,
 section 4.2, "More on formats".
+
+Unlike the real one, which rounds a size down to even numbers, it delivers any size asked for.
+`tests/contracts` compares the rest with Picamera2's own sources.
 """
 
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
 
 import numpy as np
 
+from hardware_sim.camera_request import CompletedRequest
 from hardware_sim.render import Renderer
 from hardware_sim.scene import Scene
 from hardware_sim.world import World
@@ -30,61 +35,12 @@ from shared.picture import Pixels
 
 _FORMATS: Final = ("BGR888", "RGB888")
 _MAX_SIDE: Final = 1280
+_STREAM_KEYS: Final = ("format", "size", "stride", "preserve_ar")
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 Configuration = dict[str, Any]
-Callback = Callable[["CompletedRequest"], object]
-
-
-class _Source(Protocol):
-    def array_of(self, exposed_us: int, name: str) -> Pixels: ...
-
-    def returned(self) -> None: ...
-
-
-class CompletedRequest:
-    """One frame, as `picamera2.request.CompletedRequest`; counts its holders."""
-
-    def __init__(self, source: _Source, metadata: dict[str, Any], exposed_us: int) -> None:
-        self._source = source
-        self._metadata = metadata
-        self._exposed_us = exposed_us
-        self._holders = 1
-
-    def acquire(self) -> None:
-        """Keep the frame's buffer.
-
-        Raises:
-            RuntimeError: it was given back already.
-        """
-        if self._holders == 0:
-            raise RuntimeError("CompletedRequest: acquiring lock with ref_count 0")
-        self._holders += 1
-
-    def release(self) -> None:
-        """Give the buffer back once every holder did.
-
-        Raises:
-            RuntimeError: it was given back already.
-        """
-        if self._holders == 0:
-            raise RuntimeError("CompletedRequest: releasing lock with ref_count 0")
-        self._holders -= 1
-        if self._holders == 0:
-            self._source.returned()
-
-    def get_metadata(self) -> dict[str, Any]:
-        """Return `SensorTimestamp` (ns), `ExposureTime` and `FrameDuration` (us), and more."""
-        return dict(self._metadata)
-
-    def make_array(self, name: str) -> Pixels:
-        """Return the picture of the stream `name`; only "main" is configured.
-
-        Raises:
-            RuntimeError: there is no such stream, or the buffer was given back.
-        """
-        if self._holders == 0:
-            raise RuntimeError("CompletedRequest: make_array after release")
-        return self._source.array_of(self._exposed_us, name)
+Callback = Callable[[Any], object]
+"""What is called with each `CompletedRequest`; Picamera2 says no type."""
 
 
 class SimulatedPicamera2:
@@ -117,45 +73,55 @@ class SimulatedPicamera2:
 
     def create_video_configuration(  # noqa: PLR0917 - Picamera2's own signature
         self,
-        main: Configuration | None = None,
-        lores: Configuration | None = None,
-        raw: Configuration | None = None,
+        main: Mapping[str, Any] = _NOTHING,
+        lores: Mapping[str, Any] | None = None,
+        raw: Mapping[str, Any] | None = _NOTHING,
         transform: object = None,
         colour_space: object = None,
         buffer_count: int = 6,
-        controls: Configuration | None = None,
+        controls: Mapping[str, Any] = _NOTHING,
         display: str = "main",
         encode: str = "main",
         queue: bool = True,
-        sensor: Configuration | None = None,
+        sensor: Mapping[str, Any] | None = _NOTHING,
         use_case: str = "video",
     ) -> Configuration:
-        """Return a configuration; what is not given is Picamera2's default."""
-        stream = {"format": "XBGR8888", "size": (1280, 720)} | (main or {})
-        wanted = {"FrameDurationLimits": (33_333, 33_333)} | (controls or {})
+        """Return a configuration; what is not given is Picamera2's default.
+
+        Raises:
+            ValueError: `main` has a key that no stream has.
+        """
+        for key in main:
+            if key not in _STREAM_KEYS:
+                raise ValueError(
+                    f"Bad key {key!r}: valid stream configuration keys are {_STREAM_KEYS}"
+                )
         return {
             "use_case": use_case,
             "transform": transform,
             "colour_space": colour_space,
             "buffer_count": buffer_count,
             "queue": queue,
-            "main": stream,
+            "main": {"format": "XBGR8888", "size": (1280, 720), "preserve_ar": True} | dict(main),
             "lores": lores,
             "raw": raw,
-            "controls": wanted,
-            "sensor": sensor or {},
+            "controls": {"FrameDurationLimits": (33_333, 33_333)} | dict(controls),
+            "sensor": sensor,
             "display": display,
             "encode": encode,
         }
 
-    def configure(self, camera_config: Configuration) -> None:
+    def configure(self, camera_config: Configuration | None = None) -> None:
         """Take a configuration made by `create_video_configuration`.
+
+        Picamera2 has a preview of its own for None, in a format that this camera lacks.
 
         Raises:
             RuntimeError: the camera runs, or a format or size is not one this camera has.
         """
         if self._running:
             raise RuntimeError("Camera must be stopped before configuring")
+        camera_config = camera_config or self.create_video_configuration()
         stream = camera_config["main"]
         width, height = stream["size"]
         if stream["format"] not in _FORMATS:
@@ -259,9 +225,7 @@ class SimulatedPicamera2:
         return {
             "SensorTimestamp": exposed_us * 1000,
             "ExposureTime": self._exposure_us(),
-            "FrameDuration": self._frame_us(),
             "AnalogueGain": 1.0,
-            "FocusFoM": 0,
         }
 
     def _frame_us(self) -> int:

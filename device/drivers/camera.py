@@ -8,17 +8,24 @@ Laws:
 
 libcamera stamps in nanoseconds of CLOCK_BOOTTIME, which on a machine that never suspends is the
 monotonic clock of `shared.clock`.
+
+The Protocols here are all that we use of Picamera2; `tests/contracts` compares them with its
+sources.
 """
 
 import threading
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Final, Protocol
 
 import numpy as np
 
 from device.hardware import Frame
 from shared.errors import HardwareError
 
-_STREAM = "main"
+_STREAM: Final = "main"
+_FORMAT: Final = "BGR888"
+_BUFFERS: Final = 4
+"""One is filled, one held here, one shown to the model, one spare."""
 
 
 class CompletedRequest(Protocol):
@@ -41,13 +48,67 @@ class CompletedRequest(Protocol):
         ...
 
 
+class VideoStream(Protocol):
+    """What this driver asks of a configured `picamera2.Picamera2`."""
+
+    post_callback: Callable[[Any], object] | None
+
+    def start(self) -> None:
+        """Start delivering frames to `post_callback`."""
+        ...
+
+    def stop(self) -> None:
+        """Stop delivering frames."""
+        ...
+
+    def close(self) -> None:
+        """Release the camera."""
+        ...
+
+
+class UnconfiguredCamera(VideoStream, Protocol):
+    """What this driver asks of a `picamera2.Picamera2` before its configuration."""
+
+    def create_video_configuration(
+        self,
+        *,
+        main: dict[str, Any],
+        controls: dict[str, Any],
+        buffer_count: int,
+        queue: bool,
+    ) -> dict[str, Any]:
+        """Return a configuration."""
+        ...
+
+    def configure(self, camera_config: dict[str, Any]) -> None:
+        """Take a configuration."""
+        ...
+
+
+def configure(picam2: UnconfiguredCamera, *, width: int, height: int, frame_us: int) -> None:
+    """Have the camera deliver RGB pictures of `width` x `height`, one every `frame_us`.
+
+    Raises:
+        RuntimeError: the camera runs, or cannot do this; Picamera2's own error.
+    """
+    picam2.configure(
+        picam2.create_video_configuration(
+            main={"size": (width, height), "format": _FORMAT},
+            controls={"FrameDurationLimits": (frame_us, frame_us)},
+            buffer_count=_BUFFERS,
+            # A queued frame is an old frame: only take what is exposed after the request.
+            queue=False,
+        )
+    )
+
+
 class Picamera2Camera:
     """A `Camera` on a configured, not yet started Picamera2.
 
-    Its main stream must be of Picamera2's format "BGR888", whose arrays come in the order R, G, B.
+    `configure` is what configures it: arrays of Picamera2's "BGR888" come in the order R, G, B.
     """
 
-    def __init__(self, picam2: Any, name: str) -> None:
+    def __init__(self, picam2: VideoStream, name: str) -> None:
         """Start `picam2`; its frames are those of the camera `name`.
 
         Raises:
@@ -107,6 +168,6 @@ class Picamera2Camera:
         if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8:
             raise HardwareError(
                 f"camera {self._name}: pictures of shape {pixels.shape} and type {pixels.dtype}, "
-                "expected height x width x 3 of uint8: configure the main stream as BGR888"
+                f"expected height x width x 3 of uint8: configure the main stream as {_FORMAT}"
             )
         return Frame(pixels=pixels, exposed_us=stamp_ns // 1000, camera=self._name)

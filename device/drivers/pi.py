@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from device.drivers.camera import Picamera2Camera
+from device.drivers.camera import Picamera2Camera, UnconfiguredCamera, configure
 from device.drivers.cutoff import GpioCutoff
 from device.drivers.gamepad import GamepadControls, InputDevice, MergedControls
 from device.drivers.gpio import GpioControls, GpioSignals, GpioWheels, Pins
@@ -135,16 +135,8 @@ def _camera(wired: PiConfiguration) -> Picamera2Camera:
     from picamera2 import Picamera2
 
     try:
-        picam2 = Picamera2()
-        picam2.configure(
-            picam2.create_video_configuration(
-                main={"size": (wired.width, wired.height), "format": "BGR888"},
-                controls={"FrameDurationLimits": (wired.frame_us, wired.frame_us)},
-                buffer_count=4,
-                # A queued frame is an old frame: only take what is exposed after the request.
-                queue=False,
-            )
-        )
+        picam2: UnconfiguredCamera = Picamera2()
+        configure(picam2, width=wired.width, height=wired.height, frame_us=wired.frame_us)
     except (IndexError, RuntimeError, OSError) as error:
         raise HardwareError(f"no camera answers: {error}") from error
     return Picamera2Camera(picam2, wired.camera)

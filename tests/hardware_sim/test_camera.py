@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from device.drivers.camera import Picamera2Camera
-from hardware_sim.camera import CompletedRequest, SimulatedPicamera2
+from hardware_sim.camera import SimulatedPicamera2
+from hardware_sim.camera_request import CompletedRequest
 from hardware_sim.clock import VirtualClock
 from hardware_sim.render import Renderer
 from hardware_sim.scene import Scene
@@ -105,6 +106,8 @@ def test_a_request_given_back_is_of_no_use() -> None:
     for use in (request.acquire, request.release, lambda: request.make_array("main")):
         with pytest.raises(RuntimeError):
             use()
+    with pytest.raises(AssertionError):
+        request.get_metadata()
 
 
 def test_nothing_is_rendered_that_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +135,13 @@ def test_formats_and_sizes_that_the_camera_lacks_are_refused(
 ) -> None:
     with pytest.raises(RuntimeError, match="Bad"):
         _camera(form=form, size=size)
+
+
+def test_a_key_that_no_stream_has_is_refused() -> None:
+    world = a_world()
+    camera = SimulatedPicamera2(world, a_clock(world), 1)
+    with pytest.raises(ValueError, match="Bad key 'sise'"):
+        camera.create_video_configuration(main={"sise": (100, 75)})
 
 
 def test_a_camera_that_was_never_configured_does_not_start() -> None:

@@ -39,7 +39,7 @@ class Picam2:
     """As `picamera2.Picamera2`, configured: delivers requests to `post_callback`."""
 
     def __init__(self, *, starts: bool = True) -> None:
-        self.post_callback: Callable[[Request], None] | None = None
+        self.post_callback: Callable[[Any], object] | None = None
         self.log: list[str] = []
         self._starts = starts
 
