@@ -119,6 +119,7 @@ tokens = Table(
     need("role", Text),
     Column("sha256", Text, nullable=False, unique=True),
     need("created_utc_us", WHOLE),
+    Column("revoked_utc_us", WHOLE),
     sqlite_autoincrement=True,
 )
 
