@@ -5,13 +5,15 @@ Laws:
 - speed 0 means duty 0 at once, and forgets what was being corrected;
 - each wheel is held to the distance it should have covered, not only to its speed, and the wheel
   that is ahead is held back until both have covered the same, so that the car drives straight;
-- a wheel that is driven and shows no edge for 0.4 s is stalled.
+- a wheel that is driven and, for 0.4 s, shows no edge, or turns at less than a third of the speed
+  that its duty is for, is stalled: something holds the car.
 
 Speeds are those of reversing: millimetres a second, never negative.
 """
 
 import math
 from collections import deque
+from typing import Annotated
 
 import msgspec
 
@@ -19,6 +21,7 @@ _MAX_TURN_S = 0.1
 _STALL_US = 400_000
 _HISTORY_US = 1_000_000
 _SMOOTHING = 0.3
+_HELD_SHARE = 0.33
 
 # Duty a millimetre, and a millimetre-second, of one wheel's lead over the other.
 _LEAD_GAIN = 0.006
@@ -30,18 +33,26 @@ class Chassis(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     The defaults are those of 65 mm wheels on geared motors whose Hall encoders give 13 rising edges
     a turn of a motor geared 45:1. `full_speed_mm_s` is the speed at duty 1, unloaded; below
-    `dead_duty` the motors do not turn.
+    `dead_duty` the motors do not turn. `left_larger` is the share by which the left wheel's
+    diameter exceeds the right one's: no encoder sees it, and 0.01 turns the car by 1.8 degrees in
+    40 cm. Where a car always turns to the same side, set it to the angle in radians times the track
+    over the way, positive where the rear swings to the right as seen from the driver's seat.
     """
 
     wheel_diameter_mm: float = 65.0
+    left_larger: Annotated[float, msgspec.Meta(ge=-0.1, le=0.1)] = 0.0
     edges_per_turn: float = 585.0
     full_speed_mm_s: float = 400.0
     dead_duty: float = 0.06
 
     @property
     def mm_per_edge(self) -> float:
-        """How far a wheel rolls from one edge to the next."""
+        """How far a wheel rolls from one edge to the next, the mean of both."""
         return math.pi * self.wheel_diameter_mm / self.edges_per_turn
+
+    def unloaded_mm_s(self, duty: float) -> float:
+        """Return the speed that a duty of 0..1 gives a wheel that nothing holds."""
+        return self.full_speed_mm_s * max(0.0, duty - self.dead_duty) / (1.0 - self.dead_duty)
 
 
 class Pid(msgspec.Struct, kw_only=True):
@@ -89,21 +100,33 @@ class _Wheel:
     def __init__(self, chassis: Chassis) -> None:
         self.pid = Pid(chassis=chassis)
         self.speed_mm_s = 0.0
-        self.last_edge_us = 0
-        self._mm_per_edge = chassis.mm_per_edge
+        self._free_us = 0
+        self._last_edge_us = 0
+        self._chassis = chassis
+        self._duty = 0.0
 
     def update(
-        self, edges: int, wanted_mm_s: float, now_us: int, dt_s: float, trim: float
+        self, moved_mm: float, wanted_mm_s: float, now_us: int, dt_s: float, trim: float
     ) -> float:
-        moved_mm = edges * self._mm_per_edge
         if dt_s > 0:
             self.speed_mm_s += _SMOOTHING * (moved_mm / dt_s - self.speed_mm_s)
-        if edges or wanted_mm_s <= 0:
-            self.last_edge_us = now_us
+        if moved_mm or wanted_mm_s <= 0:
+            self._last_edge_us = now_us
+        is_held = self.speed_mm_s < _HELD_SHARE * self._chassis.unloaded_mm_s(self._duty)
+        if wanted_mm_s <= 0 or not is_held:
+            self._free_us = now_us
         if wanted_mm_s <= 0:
             self.pid.reset()
+            self._duty = 0.0
             return 0.0
-        return self.pid.duty(wanted_mm_s, self.speed_mm_s, moved_mm, dt_s, trim)
+        self._duty = self.pid.duty(wanted_mm_s, self.speed_mm_s, moved_mm, dt_s, trim)
+        return self._duty
+
+    def is_stalled(self, now_us: int) -> bool:
+        return now_us - min(self._last_edge_us, self._free_us) >= _STALL_US
+
+    def rest(self, now_us: int) -> None:
+        self._last_edge_us = self._free_us = now_us
 
 
 class WheelControl:
@@ -112,9 +135,12 @@ class WheelControl:
     def __init__(self, chassis: Chassis) -> None:
         """Start at rest."""
         self._wheels = (_Wheel(chassis), _Wheel(chassis))
-        self._mm_per_edge = chassis.mm_per_edge
+        self._mm_per_edge = (
+            chassis.mm_per_edge * (1.0 + chassis.left_larger / 2),
+            chassis.mm_per_edge * (1.0 - chassis.left_larger / 2),
+        )
         self._edges: tuple[int, int] | None = None
-        self._moved = (0, 0)
+        self._moved_mm = (0.0, 0.0)
         self._lead_mm = 0.0
         self._lead_sum = 0.0
         self._dt_s = 0.0
@@ -134,19 +160,20 @@ class WheelControl:
 
     @property
     def is_stalled(self) -> bool:
-        """Tell whether a wheel that is driven does not turn."""
-        return any(self._now_us - wheel.last_edge_us >= _STALL_US for wheel in self._wheels)
+        """Tell whether a wheel that is driven does not turn, or hardly."""
+        return any(wheel.is_stalled(self._now_us) for wheel in self._wheels)
 
     def observe(self, edges: tuple[int, int], now_us: int) -> None:
         """Take the encoders' counts at `now_us`; call once a turn, before `duties`."""
         if self._edges is None:
             for wheel in self._wheels:
-                wheel.last_edge_us = now_us
+                wheel.rest(now_us)
         former = self._edges or edges
-        self._moved = (edges[0] - former[0], edges[1] - former[1])
+        left_mm, right_mm = self._mm_per_edge
+        self._moved_mm = ((edges[0] - former[0]) * left_mm, (edges[1] - former[1]) * right_mm)
         self._dt_s = min(_MAX_TURN_S, (now_us - self._now_us) / 1e6) if self._edges else 0.0
         self._edges, self._now_us = edges, now_us
-        self._travelled_mm += sum(self._moved) / 2 * self._mm_per_edge
+        self._travelled_mm += sum(self._moved_mm) / 2
         self._history.append((now_us, self._travelled_mm))
         while self._history[0][0] < now_us - _HISTORY_US:
             self._history.popleft()
@@ -154,9 +181,9 @@ class WheelControl:
     def duties(self, wanted_mm_s: float) -> tuple[float, float]:
         """Return the duties, left and right, that bring both wheels to `wanted_mm_s`."""
         left, right = (
-            -wheel.update(moved, wanted_mm_s, self._now_us, self._dt_s, trim)
-            for wheel, moved, trim in zip(
-                self._wheels, self._moved, self._trims(wanted_mm_s), strict=True
+            -wheel.update(moved_mm, wanted_mm_s, self._now_us, self._dt_s, trim)
+            for wheel, moved_mm, trim in zip(
+                self._wheels, self._moved_mm, self._trims(wanted_mm_s), strict=True
             )
         )
         return left, right
@@ -166,7 +193,7 @@ class WheelControl:
         if wanted_mm_s <= 0:
             self._lead_mm = self._lead_sum = 0.0
             return 0.0, 0.0
-        self._lead_mm += (self._moved[0] - self._moved[1]) * self._mm_per_edge
+        self._lead_mm += self._moved_mm[0] - self._moved_mm[1]
         self._lead_sum += self._lead_mm * self._dt_s
         trim = _LEAD_GAIN * self._lead_mm + _LEAD_SUM_GAIN * self._lead_sum
         return -trim, trim

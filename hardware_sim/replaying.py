@@ -35,6 +35,7 @@ RULES: Final = Rules(
     target_mm=-_FAR,
     minimum_mm=-_FAR,
     contradiction_mm=_FAR,
+    wander_mm=_FAR,
     sigma_mm=_FAR,
     frame_age_us=_NEVER_US,
     reading_age_us=_NEVER_US,

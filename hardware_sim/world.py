@@ -50,7 +50,11 @@ class Chassis:
     `edges_per_turn` counts rising edges of an encoder on the motor's own shaft (13 per turn, behind
     a gear of 45:1). `full_speed_mm_s` is a wheel's speed at full duty, `dead_band` the duty below
     which it does not move, `lag_s` the time constant. `unequal` and `slip` bound what a seed draws:
-    the motors' relative difference and the share of a wheel's way that is lost.
+    the motors' relative difference and the share of a wheel's way that is lost. A rolling wheel
+    creeps by its driving force over its load, divided by its slip slope: at a steady speed the
+    force is rolling resistance alone (0.05 of the load on carpet), and rubber's slope is 5 where it
+    is worn and slippery, 20 to 40 on a hard, dry floor (F. Gustafsson, "Slip-based tire-road
+    friction estimation", Automatica 33(6), 1997), hence at most 0.01.
     """
 
     bumper_width: float = 110.0
@@ -62,7 +66,7 @@ class Chassis:
     dead_band: float = 0.07
     lag_s: float = 0.06
     unequal: float = 0.04
-    slip: float = 0.02
+    slip: float = 0.01
 
     @property
     def mm_per_edge(self) -> float:

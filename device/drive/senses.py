@@ -9,10 +9,10 @@ Laws:
 import logging
 from dataclasses import dataclass, replace
 
+from device.belief import Fix
 from device.drivers.tflite import TfliteModel
 from device.hardware import Camera, Frame, RangeReading, RangeSensor
 from device.pairing import Pairing
-from device.parking import Fix
 from device.wheel_control import WheelControl
 from shared.clock import Clock
 from shared.errors import HardwareError, RefusedError

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from device.belief import Fix
 from device.parking import (
     TABLE,
-    Fix,
     Observation,
     Parking,
     Rules,
@@ -20,6 +20,7 @@ from device.parking import (
 )
 
 RULES = Rules()
+NEAR_MM = RULES.target_mm + RULES.near_mm
 TURN_US = 33_333
 MANOEUVRE = ("armed", "reversing", "holding")
 
@@ -110,8 +111,8 @@ def test_the_car_moves_only_while_reversing_never_forward_and_never_above_the_la
         assert 0.0 <= taken.speed_mm_s <= RULES.far_speed
         if taken.parking.state != "reversing":
             assert taken.speed_mm_s == 0.0
-        elif taken.parking.wall_mm is not None:
-            left_mm = taken.parking.wall_mm - seen.travelled_mm
+        elif taken.parking.belief.wall_mm is not None:
+            left_mm = taken.parking.belief.wall_mm - seen.travelled_mm
             assert taken.speed_mm_s <= speed_law(left_mm, RULES)
 
 
@@ -192,14 +193,64 @@ def test_an_ordinary_model_error_is_no_contradiction(apart_mm: float, at_mm: flo
     assert set(ended) == {None}
 
 
-@given(st.floats(70, 200).flatmap(lambda d: st.sampled_from([d, -d])), st.floats(60, 300))
-def test_a_model_that_contradicts_the_sensor_stops_within_a_third_of_a_second(
+wrong_by = st.floats(70, 200).flatmap(lambda d: st.sampled_from([d, -d]))
+
+
+@given(wrong_by, st.floats(70.1, 300))
+def test_a_contradiction_slows_the_car_at_once_and_stops_it_where_either_sees_the_wall_near(
     apart_mm: float, at_mm: float
 ) -> None:
     steps = play(steady(apart_mm, at_mm=at_mm), reversing("model", distance_mm=at_mm))
+    last = steps[9]
     reasons = [taken.ended for taken in steps[:10] if taken.ended]
-    # One that sees the target already stops there, which is as safe; its holding ends later.
-    assert reasons == ["contradiction"] or steps[9].parking.state == "holding"
+    if min(at_mm, at_mm + apart_mm) > NEAR_MM + 5.0:
+        assert not reasons
+        assert 0.0 < last.speed_mm_s <= RULES.wary_speed
+    elif min(at_mm, at_mm + apart_mm) < NEAR_MM - 5.0:
+        # One that sees the target already stops there, which is as safe; its holding ends later.
+        assert reasons == ["contradiction"] or last.parking.state == "holding"
+
+
+@given(st.floats(45, 200), st.floats(10, 33))
+def test_the_sensor_stops_the_car_behind_the_target_where_the_model_sees_way_to_go(
+    model_mm: float, reading_mm: float
+) -> None:
+    seen = steady(model_mm - reading_mm, at_mm=reading_mm)[:1]
+    assert [taken.ended for taken in play(seen, reversing("model"))] == ["too_close"]
+
+
+def rolling(slope: float, *, has_sensor: bool) -> list[Observation]:
+    """Return 150 mm of way by a model that sees only the share `slope` of it."""
+    seen = []
+    for turn in range(1, 76):
+        now_us, rolled_mm = 1_000_000 + turn * TURN_US, 2.0 * turn
+        seen.append(
+            Observation(
+                now_us=now_us,
+                estimate=fix(250.0 - slope * rolled_mm, now_us - 1_000, travelled_mm=rolled_mm),
+                reading=fix(250.0 - rolled_mm, now_us - 500, travelled_mm=rolled_mm)
+                if has_sensor
+                else None,
+                travelled_mm=rolled_mm,
+                speed_mm_s=60.0,
+            )
+        )
+    return seen
+
+
+@given(st.one_of(st.floats(-0.5, 0.35), st.floats(1.8, 3.0)))
+def test_without_a_sensor_a_model_that_does_not_see_the_way_rolled_stops_the_car(
+    slope: float,
+) -> None:
+    steps = play(rolling(slope, has_sensor=False), reversing("model", distance_mm=250.0))
+    reasons = [taken.ended for taken in steps if taken.ended]
+    assert reasons == ["wandering_wall"] or steps[-1].parking.state == "holding"
+
+
+@given(st.floats(0.8, 1.25), st.booleans())
+def test_a_model_that_sees_the_way_rolled_may_go_on(slope: float, has_sensor: bool) -> None:
+    steps = play(rolling(slope, has_sensor=has_sensor), reversing("model", distance_mm=250.0))
+    assert {taken.ended for taken in steps} == {None}
 
 
 def test_one_wild_picture_stops_nothing() -> None:

@@ -45,6 +45,7 @@ def test_a_motor_takes_its_time_and_rolls_out() -> None:
 
 def test_unequal_motors_turn_the_car_and_equal_ones_do_not() -> None:
     unequal, equal = a_world(seed=3), _equal_world()
+    unequal.unbalance(0.05)
     for world in (unequal, equal):
         _drive(world, -0.4, -0.4, 1.0)
     assert abs(unequal.placement.heading_deg) > 0.2

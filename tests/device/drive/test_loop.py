@@ -99,7 +99,6 @@ def test_the_same_world_leaves_the_same_journal(tmp_path: Path) -> None:
 
 
 FAULTS = [
-    ({"camera_bias_mm": 90.0}, "park", "contradiction"),
     ({"camera_reddens": 0.35}, "park", "uncertain"),
     ({"camera_freezes_us": 3_000_000}, "park", "stale_picture"),
     ({"range_silent_from_us": 3_000_000}, "park_by_sensor", "no_reading"),
@@ -119,6 +118,18 @@ def test_a_fault_stops_the_car_well_before_the_wall_and_is_named(
     assert car.world.duty == (0.0, 0.0)
     assert car.world.distance_mm > 100.0
     assert not car.signals.led
+
+
+def test_a_car_whose_model_contradicts_the_sensor_comes_near_slowly_and_stops(
+    tmp_path: Path,
+) -> None:
+    car = Car(tmp_path, World(camera_bias_mm=90.0))
+    car.install()
+    car.drive(12.0, {0.2: "park"})
+    assert [end.reason for end in car.ends()] == ["contradiction"]
+    assert 60.0 < car.world.distance_mm < 80.0
+    driven = [-min(duties) for duties in car.world.duties if any(duties)]
+    assert max(driven[30:]) < 0.2 < max(driven[:30])
 
 
 def test_a_model_that_sees_the_wall_too_far_never_touches_it(tmp_path: Path) -> None:
