@@ -2,12 +2,13 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
+SOURCES := $(patsubst tests/contracts/sources/%.txt,.sources/%/.made,$(wildcard tests/contracts/sources/*.txt))
 ONLY_EXIT := $(if $(filter 1,$(EXIT)),--exit,)
 
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-e2e venv32 check format lock clean
+.PHONY: help demo test test-unit test-e2e venv32 sources check format lock clean
 
 help: ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,13 +18,15 @@ demo: $(VENV)/.lab ## Show the whole loop in a few minutes (EXIT=1 ends after th
 
 test: test-unit test-e2e ## Run all tests: unit tests, then trainings and real processes.
 
-test-unit: $(VENV)/.dev ## Run the unit tests only (under a minute).
+test-unit: $(VENV)/.dev sources ## Run the unit tests only (under a minute).
 	$(BIN)/pytest -q -n auto -m "not e2e and not slow"
 
 test-e2e: $(VENV)/.dev ## Run the tests that train, or start real processes over real sockets.
 	$(BIN)/pytest -q -m "e2e or slow"
 
 venv32: .venv32/.made ## Make the environment of a 32-bit car, to compare its runtime with LiteRT.
+
+sources: $(SOURCES) ## Fetch the sources of picamera2 that the simulated camera is compared with.
 
 check: $(VENV)/.dev ## Format, lint, types and the import law; changes nothing.
 	$(BIN)/ruff format --check .
@@ -40,7 +43,7 @@ lock: $(VENV)/.dev ## Write the exact versions of this environment to constraint
 		| LC_ALL=C sort -f > constraints.txt
 
 clean: ## Remove the environment, state and reports.
-	rm -rf $(VENV) .venv32 var out build *.egg-info
+	rm -rf $(VENV) .venv32 .sources var out build *.egg-info
 
 # Says what comes and how large it is, then what pip says of the large parts: minutes without a word
 # look like a fault.
@@ -63,6 +66,13 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made
 .venv32/.made: pyproject.toml
 	$(PYTHON) -m venv .venv32
 	.venv32/bin/python -m pip install --quiet --disable-pip-version-check '.[device32]'
+	@touch $@
+
+# To be read by tests/contracts, never imported: libcamera, which it needs, is no package of pip's.
+.sources/%/.made: tests/contracts/sources/%.txt | $(VENV)/.made
+	@rm -rf $(@D)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-compile \
+		--only-binary :all: --require-hashes --target $(@D) -r $<
 	@touch $@
 
 $(VENV)/.made:
