@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fleet_server import membership, service, settings
+from fleet_server import service, settings, tokens
 from fleet_server.storage.database import Database
 from shared.cli import emit, json_option
 from shared.clock import SystemClock
@@ -66,13 +66,13 @@ def token() -> None:
 @_STATE
 @click.option(
     "--role",
-    type=click.Choice(membership.ROLES),
+    type=click.Choice(tokens.ROLES),
     required=True,
     help="What the token allows; trainer stands apart from the others.",
 )
 @click.option("--name", required=True, help="Whom the token is for; the log book shows it.")
 @json_option
-def create(state: Path, role: membership.Role, name: str, as_json: bool) -> None:
+def create(state: Path, role: tokens.Role, name: str, as_json: bool) -> None:
     """Create a token and print it, this once: only its SHA-256 is kept."""
     if not is_name(name):
         raise UsageError(f"--name {name!r}: use letters, digits, dots, hyphens and underscores")
@@ -83,7 +83,7 @@ def create(state: Path, role: membership.Role, name: str, as_json: bool) -> None
     database = Database.open(path, clock)
     try:
         with database.write() as connection:
-            made = membership.create_token(connection, name=name, role=role, utc_us=clock.utc_us())
+            made = tokens.create(connection, name=name, role=role, utc_us=clock.utc_us())
     finally:
         database.close()
-    emit({"name": name, "role": role, "token": made}, as_json=as_json, text=made)
+    emit({"name": name, "role": role, "token": made.secret}, as_json=as_json, text=made.secret)

@@ -1,19 +1,17 @@
-"""Who belongs to the fleet: deployments, enrolment of cars, access tokens.
+"""Who belongs to the fleet: deployments, enrolment of cars.
 
 Laws:
 - an enrolment code names one car, is worth one use, and that for a quarter of an hour; only its
   SHA-256 is stored, and a second use is logged as an alarm;
 - a code carries the digests of the server's key and of the release root, so that a car can tell
   whether it reached the server that the operator meant;
-- a car is known to the broker and to the database together or not at all;
-- a token is 256 random bits, of which only the SHA-256 is stored.
+- a car is known to the broker and to the database together or not at all.
 """
 
 import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import msgspec
 from sqlalchemy import Connection, insert, select, update
@@ -21,17 +19,13 @@ from sqlalchemy import Connection, insert, select, update
 from fleet_server import logbook
 from fleet_server.broker import users
 from fleet_server.storage import upsert
-from fleet_server.storage.tables import deployments, devices, enrolments, tokens
+from fleet_server.storage.tables import deployments, devices, enrolments
 from shared.errors import RefusedError
 from shared.ids import is_device_name, is_name, is_sha256, sha256_hex
 from shared.signing import VerifyKey
 from shared.task import Task
 
 logger = logging.getLogger(__name__)
-
-Role = Literal["viewer", "operator", "admin", "trainer"]
-
-ROLES: tuple[Role, ...] = ("viewer", "operator", "admin", "trainer")
 
 _DIGITS = 16
 
@@ -43,38 +37,6 @@ class Enrolled:
     device: str
     deployment: str
     task: Task
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bearer:
-    """Whom a token stands for."""
-
-    name: str
-    role: Role
-
-
-def create_token(connection: Connection, *, name: str, role: Role, utc_us: int) -> str:
-    """Return a new token, which is shown this once.
-
-    Raises:
-        RefusedError: `name` is no name.
-    """
-    if not is_name(name):
-        raise RefusedError(f"{name!r} is no name: letters, digits, dots, hyphens")
-    token = f"pf_{secrets.token_urlsafe(32)}"
-    connection.execute(
-        insert(tokens).values(
-            name=name, role=role, sha256=sha256_hex(token.encode()), created_utc_us=utc_us
-        )
-    )
-    return token
-
-
-def bearer(connection: Connection, token: str) -> Bearer | None:
-    """Return whom `token` stands for, or None."""
-    digest = sha256_hex(token.encode("utf-8", "replace"))
-    row = connection.execute(select(tokens).filter_by(sha256=digest)).one_or_none()
-    return None if row is None else Bearer(name=row.name, role=row.role)
 
 
 def create_deployment(

@@ -12,9 +12,9 @@ from typing import Annotated
 from fastapi import Depends, HTTPException
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
-from fleet_server import membership
+from fleet_server import tokens
 from fleet_server.api.context import Served
-from fleet_server.membership import Bearer, Role
+from fleet_server.tokens import Bearer, Role
 
 _scheme = HTTPBearer(auto_error=False, description="A token from `parkfleet token create`.")
 
@@ -31,7 +31,7 @@ def _allow(*roles: Role) -> Callable[..., Bearer]:
         found = None
         if credentials is not None:
             with context.database.read() as connection:
-                found = membership.bearer(connection, credentials.credentials)
+                found = tokens.bearer(connection, credentials.credentials)
         if found is None:
             raise HTTPException(
                 401,

@@ -9,13 +9,13 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from fleet_server import membership
+from fleet_server import tokens
 from fleet_server.api.app import create_app
 from fleet_server.api.context import Context
-from fleet_server.membership import Role
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.releases.setup import initialise
 from fleet_server.settings import ServerSettings
+from fleet_server.tokens import Role
 from tests.fleet_server.fleet import START_US, Fleet, VirtualClock
 
 SETTINGS = ServerSettings(first_training_pairs=40, retrain_pairs=30)
@@ -76,7 +76,7 @@ def login(fleet: Fleet) -> Login:
 
     def made(role: Role) -> dict[str, str]:
         with fleet.database.write() as connection:
-            token = membership.create_token(connection, name=role, role=role, utc_us=START_US)
+            token = tokens.create(connection, name=role, role=role, utc_us=START_US).secret
         return {"Authorization": f"Bearer {token}"}
 
     return made

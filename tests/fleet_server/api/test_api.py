@@ -11,7 +11,7 @@ from fleet_server.api.app import create_app
 from fleet_server.api.context import Context
 from fleet_server.api.limits import DEFAULT_BYTES
 from fleet_server.broker import users
-from fleet_server.membership import ROLES, Role
+from fleet_server.tokens import ROLES, Role
 from shared.ids import sha256_hex
 from shared.messages import Batch
 from shared.signing import SigningKey
