@@ -47,8 +47,12 @@ deployments = Table(
     need("task", Text),
     Column("latest_model", Text),
     need("created_utc_us", WHOLE),
+    Column("status", Text, nullable=False, server_default=text("'active'")),
+    Column("pinned_version", WHOLE),
     sqlite_autoincrement=True,
 )
+"""A setting; its cars run `pinned_version`, or else `latest_model`. `status` is active or
+retired."""
 
 devices = Table(
     "devices",
@@ -68,9 +72,13 @@ devices = Table(
     Column("loaded", Text),
     Column("status", Text),
     Column("update_event", Text),
+    Column("state", Text, nullable=False, server_default=text("'confirmed'")),
+    count("silences"),
+    Column("silent_since_utc_us", WHOLE),
     sqlite_autoincrement=True,
 )
-"""One row a car: who it is, the desired state in force, and what it last said of itself."""
+"""One row a car: who it is, the desired state in force, and what it last said of itself. `state` is
+unconfirmed, confirmed or revoked; `silences` counts how often it fell silent while connected."""
 
 model_history = Table(
     "model_history",

@@ -8,7 +8,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import func, insert, select, update
 
 from fleet_server.queries import Queries
-from fleet_server.storage import erasure_tables, report_tables, tables
+from fleet_server.storage import erasure_tables, fleet_tables, report_tables, tables
 from fleet_server.storage.columns import metadata
 from fleet_server.storage.database import Database
 from shared.clock import SystemClock
@@ -24,6 +24,7 @@ def test_the_migrations_build_exactly_the_tables_that_the_code_uses(tmp_path: Pa
         assert compare_metadata(context, metadata) == []
         assert erasure_tables.erasures.metadata is tables.meta.metadata is metadata
         assert report_tables.alerts.metadata is metadata
+        assert fleet_tables.leases.metadata is metadata
     database.close()
 
 
