@@ -10,6 +10,7 @@ Laws:
 import msgspec
 from sqlalchemy import func, select
 
+from fleet_server import searches
 from fleet_server.rows import (
     device_views,
     equal,
@@ -33,8 +34,6 @@ from fleet_server.storage.tables import (
     models,
     pictures,
     quarantine,
-    same_sample,
-    samples,
     training_jobs,
     verdicts,
 )
@@ -105,31 +104,11 @@ class Queries:
         )
 
     def samples(
-        self,
-        *,
-        device: str | None = None,
-        deployment: str | None = None,
-        manoeuvre: int | None = None,
-        after: int = 0,
-        limit: int = 100,
+        self, *, device: str | None = None, deployment: str | None = None, limit: int = 100
     ) -> tuple[SampleView, ...]:
-        """Return stored pairs, without their pictures."""
-        where = equal(samples, device=device, deployment=deployment, manoeuvre=manoeuvre)
-        query = (
-            select(samples, pictures.c.id.label("picture"))
-            .outerjoin(pictures, same_sample(samples, pictures))
-            .where(*where)
-        )
-        with self._database.read() as connection:
-            rows = page(connection, query, samples, after, limit)
-        return tuple(
-            SampleView(
-                **fields(row, SampleView, skip={"has_picture", "record"}),
-                has_picture=row.picture is not None,
-                record=msgspec.msgpack.decode(row.body),
-            )
-            for row in rows
-        )
+        """Return the first stored pairs, without their pictures; `searches` finds all others."""
+        wanted = searches.Wanted(device=device, deployment=deployment)
+        return searches.find(self._database, wanted, limit=limit).items
 
     def picture(self, device: str, boot: str, sequence: int) -> bytes | None:
         """Return the JPEG of one sample, or None where there is none."""
