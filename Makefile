@@ -4,17 +4,21 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := $(patsubst tests/contracts/sources/%.txt,.sources/%/.made,$(wildcard tests/contracts/sources/*.txt))
 ONLY_EXIT := $(if $(filter 1,$(EXIT)),--exit,)
+ONLY_QUICK := $(if $(filter 1,$(QUICK)),--quick,)
 
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-e2e venv32 sources check format lock clean
+.PHONY: help demo chaos test test-unit test-e2e venv32 sources check format lock clean
 
 help: ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.lab ## Show the whole loop in a few minutes (EXIT=1 ends after the report).
 	$(BIN)/parkfleet demo $(ONLY_EXIT)
+
+chaos: $(VENV)/.lab ## Kill processes at random and report what was lost (QUICK=1 for a look).
+	$(BIN)/python -m tests.chaos $(ONLY_QUICK)
 
 test: test-unit test-e2e ## Run all tests: unit tests, then trainings and real processes.
 
