@@ -147,19 +147,40 @@ def _drive(
     stop: Callable[[], bool],
 ) -> list[Parked]:
     model.install(home)
+    return drive(configuration, count, home=home, real=real, stop=stop).parked(_reasons(home))
+
+
+def drive(
+    configuration: SimConfiguration,
+    count: int,
+    *,
+    home: Home,
+    real: Clock,
+    stop: Callable[[], bool],
+    target_mm: float | None = None,
+) -> "Tester":
+    """Have a car with its folder at `home` drive `count` manoeuvres; return who watched it.
+
+    It drives by camera where a model is installed, else by range sensor; to `target_mm`, or where
+    the scene says.
+
+    Raises:
+        UsageError: the scene is missing or wrong.
+    """
     car = open_car(configuration, real)
     try:
         car.world.unbalance(UNEQUAL)
         tester = Tester(car, count)
+        wanted_mm = car.world.scene.approach.stop_mm if target_mm is None else target_mm
         run(
             home,
             car.instruments,
-            DeviceSettings(target_mm=car.world.scene.approach.stop_mm),
+            DeviceSettings(target_mm=wanted_mm),
             stop=lambda: tester.has_finished or stop(),
         )
     finally:
         car.close()
-    return tester.parked(_reasons(home))
+    return tester
 
 
 def _reasons(home: Home) -> list[str]:

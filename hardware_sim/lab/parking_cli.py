@@ -1,6 +1,7 @@
 """The verb `parkfleet sim park`: a thin shell over `hardware_sim.lab.parking`."""
 
 import logging
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,26 +13,31 @@ from hardware_sim import scene as scenes
 from hardware_sim.progress import bar
 from hardware_sim.stopping import signals
 from shared.cli import emit, json_option
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
+    from hardware_sim.lab import parking
     from hardware_sim.lab.parking_report import Group
 
 _QUICK = 20
+_LESSON = 30
 
 
-@click.command(epilog="Example: parkfleet sim park --model out/model/model.tflite --known beige")
+@click.command(epilog="Example: parkfleet sim park --known beige,red --manoeuvres 50")
 @click.option(
     "--model",
     "model_file",
     type=click.Path(dir_okay=False, path_type=Path),
-    required=True,
-    help="The model, its manifest.json beside it, as 'parkfleet trainer run' writes them.",
+    help=(
+        "The model, its manifest.json beside it, as 'parkfleet trainer run' writes them; without "
+        "it, one is trained: cars drive in the known scenes by range sensor first."
+    ),
 )
 @click.option(
     "--known",
-    required=True,
+    default="beige,red",
+    show_default=True,
     metavar="LIST",
     help="Scenes that the model was trained in: shipped ones or TOML files.",
 )
@@ -65,7 +71,7 @@ _QUICK = 20
 @json_option
 def park(
     *,
-    model_file: Path,
+    model_file: Path | None,
     known: str,
     unknown: str | None,
     manoeuvres: int,
@@ -82,7 +88,8 @@ def park(
     from hardware_sim.lab import parking_report
     from hardware_sim.lab.parking import Model
 
-    model = Model.load(model_file)
+    if model_file is not None:
+        Model.load(model_file)
     known_scenes = _scenes(known, "--known")
     unknown_scenes = (
         [name for name in scenes.shipped() if name not in known_scenes]
@@ -97,8 +104,9 @@ def park(
     begun_us = clock.monotonic_us()
     # What each car says of every manoeuvre is in the report.
     logging.getLogger("device").setLevel(logging.ERROR)
+    model = Model.load(model_file or _taught(known_scenes, out / "lesson", seed=seed, clock=clock))
     groups = _groups(
-        model_file=model_file,
+        model=model,
         kinds=[(True, known_scenes), (False, unknown_scenes)],
         manoeuvres=min(manoeuvres, _QUICK) if quick else manoeuvres,
         seed=seed,
@@ -123,20 +131,43 @@ def park(
     return 0 if met else 1
 
 
+def _taught(known: list[str], folder: Path, *, seed: int, clock: Clock) -> Path:
+    """Return the file of a model that knows the scenes `known`, made in `folder` if need be."""
+    from hardware_sim.lab.lesson import Lesson, model_file
+    from hardware_sim.lab.processes import Processes
+
+    lesson = Lesson(scenes=tuple(known), manoeuvres=_LESSON, seed=seed)
+    if lesson.is_given(folder):
+        return model_file(folder)
+    with signals() as seen, bar("driving by sensor, to learn", _LESSON * len(known)) as tell:
+        pairs = lesson.record(folder, real=clock, stop=lambda: bool(seen), tell=tell)
+    _end_if(seen)
+    click.echo(f"training on {pairs} pictures: a minute or two", err=True)
+    with Processes(folder / "logs", clock, dict(os.environ)) as processes:
+        return lesson.learn(folder, processes)
+
+
+def _end_if(seen: set[int]) -> None:
+    """End the command where a signal came."""
+    if signal.SIGINT in seen:
+        raise KeyboardInterrupt
+    if seen:
+        raise SystemExit(0)
+
+
 def _groups(
-    *, model_file: Path, kinds: Sequence[tuple[bool, list[str]]], manoeuvres: int, seed: int
+    *, model: "parking.Model", kinds: Sequence[tuple[bool, list[str]]], manoeuvres: int, seed: int
 ) -> "list[Group]":
-    from hardware_sim.lab import parking
+    from hardware_sim.lab.parking import park as park_many
     from hardware_sim.lab.parking_report import Group
 
-    model = parking.Model.load(model_file)
     groups: list[Group] = []
     with signals() as seen:
         for has_range_sensor in (True, False):
             for is_known, names in kinds:
                 name = _name(is_known=is_known, has_range_sensor=has_range_sensor)
                 with bar(name, manoeuvres) as tell:
-                    parked = parking.park(
+                    parked = park_many(
                         model,
                         names,
                         manoeuvres,
@@ -156,10 +187,7 @@ def _groups(
                         parked=parked,
                     )
                 )
-    if signal.SIGINT in seen:
-        raise KeyboardInterrupt
-    if seen:
-        raise SystemExit(0)
+    _end_if(seen)
     return groups
 
 
