@@ -28,26 +28,28 @@ uniform between 0 and min(cap, base * 2^failures).
 
 import random
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-import msgspec
-
-from shared.ids import SampleKey, sha256_hex
+from device.sync_link import SLOWEST, Link
+from device.sync_rows import (
+    Mark,
+    Page,
+    Row,
+    RowKey,
+    Rows,
+    batch_of,
+    grouped,
+    key_of,
+    marked,
+    size_bytes,
+    without_oversized,
+)
+from shared.ids import sha256_hex
 from shared.messages import UPLOAD_ORDER, Batch, Receipt, UploadLevel
-from shared.samples import ManoeuvreEnd, Picture, Sample
-from shared.signing import payload_budget
-from shared.topics import BATCH
+from shared.samples import Picture
 
-Row = Sample | ManoeuvreEnd | Picture
-RowKey = tuple[Literal["manoeuvre", "picture", "sample"], str, int]
-Rows = tuple[Row, ...]
-
-_ROW_LIMIT_BYTES = payload_budget(BATCH) - 1024
 _REMEMBERED = 64
-_LINK_GAIN = 0.3
-_SLOWEST = 3  # A message is never below an eighth, nor patience above eight times.
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,36 +71,11 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page:
-    """The waiting rows of the journal in its order, those in flight included.
-
-    `asked` are the pictures that may leave below `pictures`; `first` goes before the rest.
-    """
-
-    samples: Sequence[Sample] = ()
-    manoeuvres: Sequence[ManoeuvreEnd] = ()
-    pictures: Sequence[Picture] = ()
-    asked: Sequence[Picture] = ()
-    first: frozenset[RowKey] = frozenset()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Send:
     """Publish `payload`; its receipt will name `digest`."""
 
     digest: str
     payload: bytes
-
-
-@dataclass(frozen=True, kw_only=True)
-class Mark:
-    """Take rows out of the queue, as `device.journal.Journal.mark` does."""
-
-    samples: tuple[SampleKey, ...] = ()
-    manoeuvres: tuple[tuple[str, int], ...] = ()
-    pictures: tuple[SampleKey, ...] = ()
-    outcome: Literal["sent", "rejected"]
-    reason: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +111,7 @@ class SyncSession:
         self._level: UploadLevel = "none"
         self._on_request = False
         self._asked: frozenset[RowKey] = frozenset()
-        self._bytes_per_us: float | None = None
+        self._link = Link(self._limits.batch_bytes, self._limits.message_us)
         self._is_connected = False
         self._flights: OrderedDict[str, _Flight] = OrderedDict()
         self._past: OrderedDict[str, Mark] = OrderedDict()
@@ -179,7 +156,7 @@ class SyncSession:
     def disconnect(self) -> None:
         """Take back everything in flight: its rows wait in the journal as before."""
         self._is_connected = False
-        self._bytes_per_us = None  # The next connection may be over another link.
+        self._link.forget()  # The next connection may be over another one.
         if self._flights:
             self._failures += 1
         for digest in list(self._flights):
@@ -213,8 +190,8 @@ class SyncSession:
     def fill(self, page: Page, now_us: int) -> list[Send | Mark]:
         """Return what to do with the rows of `page`: messages to send, rows to put aside."""
         actions: list[Send | Mark] = []
-        page, hopeless = _without_oversized(page)
-        self._asked = frozenset(_key(picture) for picture in page.asked)
+        page, hopeless = without_oversized(page)
+        self._asked = frozenset(key_of(picture) for picture in page.asked)
         if hopeless:
             actions.append(hopeless)
         while self.wants_rows(now_us):
@@ -237,14 +214,14 @@ class SyncSession:
         self._quiet_until_us = 0
         self.hurry()
         if flight is not None:
-            self._measure(flight, now_us)
+            self._link.measure(flight.size_bytes, now_us - flight.sent_us)
         if receipt.outcome == "rejected":
             return self._rejected(flight.rows, receipt.reason) if flight else []
-        return [_mark(flight.rows, "sent")] if flight else [past] if past else []
+        return [marked(flight.rows, "sent")] if flight else [past] if past else []
 
     def _rejected(self, rows: Rows, reason: str) -> list[Mark]:
         if len(rows) == 1:
-            return [_mark(rows, "rejected", reason or "rejected without a reason")]
+            return [marked(rows, "rejected", reason or "rejected without a reason")]
         middle = len(rows) // 2
         self._suspect(rows[:middle])
         self._suspect(rows[middle:])
@@ -259,12 +236,12 @@ class SyncSession:
     def _may_leave(self, row: Row) -> bool:
         if not isinstance(row, Picture) or self._level == "pictures":
             return True
-        return self._on_request and _key(row) in self._asked
+        return self._on_request and key_of(row) in self._asked
 
     def _launch(self, rows: Rows, now_us: int, *, is_suspect: bool) -> Send:
-        payload = self._seal(_batch(self._device, rows))
+        payload = self._seal(batch_of(self._device, rows))
         digest = sha256_hex(payload)
-        patience_us = self._limits.answer_us << min(self._failures, _SLOWEST)
+        patience_us = self._limits.answer_us << min(self._failures, SLOWEST)
         self._flights[digest] = _Flight(
             rows=rows,
             is_suspect=is_suspect,
@@ -286,7 +263,7 @@ class SyncSession:
     def _take_back(self, digest: str) -> None:
         flight = self._flights.pop(digest)
         # Remembered by its keys alone: a slow server's word still spares us the repetition.
-        self._past[digest] = _mark(flight.rows, "sent")
+        self._past[digest] = marked(flight.rows, "sent")
         while len(self._past) > _REMEMBERED:
             self._past.popitem(last=False)
         if flight.is_suspect:
@@ -297,28 +274,14 @@ class SyncSession:
         doubled = self._limits.backoff_base_us << min(self._failures, 30)
         return self._rng.randint(0, min(self._limits.backoff_cap_us, doubled))
 
-    def _measure(self, flight: _Flight, now_us: int) -> None:
-        # What a small message takes says more about the server than about the link.
-        if flight.size_bytes >= self._limits.batch_bytes >> _SLOWEST:
-            measured = flight.size_bytes / max(1, now_us - flight.sent_us)
-            known = self._bytes_per_us if self._bytes_per_us is not None else measured
-            self._bytes_per_us = known + _LINK_GAIN * (measured - known)
-
-    def _budget_bytes(self) -> int:
-        most = self._limits.batch_bytes
-        if self._bytes_per_us is not None:
-            most = min(most, int(self._bytes_per_us * self._limits.message_us))
-        least = self._limits.batch_bytes >> _SLOWEST
-        return max(least, most >> min(self._failures, _SLOWEST))
-
     def _next_batch(self, page: Page) -> Rows:
-        busy = {_key(row) for flight in self._flights.values() for row in flight.rows}
-        budget = self._budget_bytes()
+        busy = {key_of(row) for flight in self._flights.values() for row in flight.rows}
+        budget = self._link.budget_bytes(self._failures)
         chosen: list[Row] = []
         size = 0
         for group in self._ordered(page):
-            free = [row for row in group if _key(row) not in busy]
-            more = sum(_size_bytes(row) for row in free)
+            free = [row for row in group if key_of(row) not in busy]
+            more = sum(size_bytes(row) for row in free)
             over_bytes = size + more > budget
             if chosen and (over_bytes or len(chosen) + len(free) > self._limits.batch_rows):
                 break
@@ -328,64 +291,7 @@ class SyncSession:
 
     def _ordered(self, page: Page) -> Iterable[Sequence[Row]]:
         pictures = page.asked if self._on_request else ()
-        groups = _groups(page, page.pictures if self._level == "pictures" else pictures)
+        groups = grouped(page, page.pictures if self._level == "pictures" else pictures)
         if not page.first:
             return groups
-        return sorted(groups, key=lambda group: page.first.isdisjoint(map(_key, group)))
-
-
-def _groups(page: Page, pictures: Sequence[Picture]) -> Iterator[Sequence[Row]]:
-    """Yield what should travel together: ends of manoeuvres, samples beside their pictures."""
-    yield from ([end] for end in page.manoeuvres)
-    lone = {(p.boot, p.sequence): p for p in pictures}
-    for sample in page.samples:
-        picture = lone.pop((sample.boot, sample.sequence), None)
-        yield [sample, picture] if picture else [sample]
-    yield from ([picture] for picture in lone.values())
-
-
-def _without_oversized(page: Page) -> tuple[Page, Mark | None]:
-    pictures = (*page.pictures, *page.asked)
-    hopeless = tuple(p for p in pictures if _size_bytes(p) > _ROW_LIMIT_BYTES)
-    if not hopeless:
-        return page, None
-    fitting = [p for p in page.pictures if _size_bytes(p) <= _ROW_LIMIT_BYTES]
-    asked = [p for p in page.asked if _size_bytes(p) <= _ROW_LIMIT_BYTES]
-    mark = _mark(hopeless, "rejected", f"picture larger than a message of {_ROW_LIMIT_BYTES} bytes")
-    return replace(page, pictures=fitting, asked=asked), mark
-
-
-def _batch(device: str, rows: Rows) -> Batch:
-    return Batch(
-        device=device,
-        samples=tuple(row for row in rows if isinstance(row, Sample)),
-        manoeuvres=tuple(row for row in rows if isinstance(row, ManoeuvreEnd)),
-        pictures=tuple(row for row in rows if isinstance(row, Picture)),
-    )
-
-
-def _mark(rows: Iterable[Row], outcome: Literal["sent", "rejected"], reason: str = "") -> Mark:
-    rows = tuple(rows)
-    return Mark(
-        samples=tuple(row.key for row in rows if isinstance(row, Sample)),
-        manoeuvres=tuple((r.boot, r.manoeuvre) for r in rows if isinstance(r, ManoeuvreEnd)),
-        pictures=tuple(
-            SampleKey(r.device, r.boot, r.sequence) for r in rows if isinstance(r, Picture)
-        ),
-        outcome=outcome,
-        reason=reason,
-    )
-
-
-def _key(row: Row) -> RowKey:
-    if isinstance(row, Sample):
-        return ("sample", row.boot, row.sequence)
-    if isinstance(row, Picture):
-        return ("picture", row.boot, row.sequence)
-    return ("manoeuvre", row.boot, row.manoeuvre)
-
-
-def _size_bytes(row: Row) -> int:
-    if isinstance(row, Picture):
-        return len(row.jpeg) + 256
-    return len(msgspec.msgpack.encode(row))
+        return sorted(groups, key=lambda group: page.first.isdisjoint(map(key_of, group)))

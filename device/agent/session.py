@@ -1,11 +1,9 @@
 """The agent's rules as one object: an event goes in, effects come out; no socket, no thread.
 
 Laws:
-- what a message changes is in the journal before `handle` returns; where the journal did not take
-  a wish, the wish is kept here until it does, since nobody says it again;
+- what a message changes is in the journal before `handle` returns;
 - a message that is not signed for exactly this car and topic by the server's key changes nothing;
-- a wish older than the one in force is ignored; one that is in force is acted upon at every look,
-  so that nothing depends on having seen it arrive;
+- the wish in force is acted upon at every look, so that nothing depends on having seen it arrive;
 - the journal is read a page at a time, whatever waits in it.
 """
 
@@ -20,21 +18,16 @@ from device.agent.status import NO_BOOT, is_news, make_status
 from device.agent.updating import Updating
 from device.agent.uploading import Uploading
 from device.agent.watching import Watching
+from device.agent.wishes import Wishes
 from device.home import Home
 from device.journal import Journal
 from device.live import Live
 from shared import codec
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
-from shared.messages import (
-    Chunk,
-    Desired,
-    ReleaseMetadata,
-    Status,
-    UploadLevel,
-)
+from shared.messages import Chunk, ReleaseMetadata, Status, UploadLevel
 from shared.mqtt import Connected, Disconnected, Event, Received
-from shared.signing import SigningKey, open_envelope
+from shared.signing import SigningKey
 from shared.topics import (
     COMMAND,
     DESIRED,
@@ -79,8 +72,7 @@ class Agent:
         self.is_connected = False
         self._last_status: Status | None = None
         self._look_at_us = self._status_at_us = self._telemetry_at_us = 0
-        self._desired = journal.desired()
-        self._unkept_wish: Received | None = None
+        self._wishes = Wishes(journal, self._device, self._server_key)
         self.refused = 0
         self.dropped = 0
         self.uploading = Uploading(
@@ -92,7 +84,8 @@ class Agent:
             clock=clock,
             rng=rng,
         )
-        self.uploading.allow(self._desired.upload if self._desired else "pictures")
+        desired = self._wishes.in_force
+        self.uploading.allow(desired.upload if desired else "pictures")
         self.updating = Updating(
             home=home,
             journal=journal,
@@ -204,10 +197,10 @@ class Agent:
         if boot != self._presences.boot:
             self._presences.boot = boot
             effects += [self._presence()] if self.is_connected else []
-        if self._unkept_wish is not None:
-            effects += self._wish(self._unkept_wish)
-        if self._desired is not None:
-            effects += self.updating.wish(self._desired.target)
+        if self._wishes.unkept is not None:
+            effects += self._wish(self._wishes.unkept)
+        if (desired := self._wishes.in_force) is not None:
+            effects += self.updating.wish(desired.target)
         effects += self.updating.tick()
         try:
             if self.watching.look():
@@ -279,28 +272,9 @@ class Agent:
         raise RefusedError("not a topic of this car")
 
     def _wish(self, message: Received) -> list[Effect]:
-        wish = open_envelope(
-            DESIRED,
-            message.payload,
-            topic=message.topic,
-            message_type=Desired,
-            key=self._server_key,
-        )
-        if wish.device != self._device:
-            raise RefusedError(f"a wish for {wish.device}")
-        known = self._desired
-        if known is not None and (wish.epoch, wish.revision) < (known.epoch, known.revision):
-            logger.info("wish_ignored epoch=%d revision=%d", wish.epoch, wish.revision)
+        wish = self._wishes.take(message)
+        if wish is None:
             return []
-        if wish != known:
-            self._unkept_wish = message
-            self._journal.set_desired(wish)
-            self._unkept_wish = None
-            self._desired = wish
-            logger.info(
-                "wish epoch=%d revision=%d target=%s upload=%s",
-                *(wish.epoch, wish.revision, wish.target, wish.upload),
-            )
         self.uploading.allow(wish.upload)
         self._look_at_us = 0
         return self.updating.wish(wish.target)

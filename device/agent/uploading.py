@@ -15,7 +15,8 @@ import random
 
 from device.agent.effects import Effect, Publish
 from device.journal import Journal
-from device.sync import Mark, Page, Send, SyncSession, allowed
+from device.sync import Send, SyncSession, allowed
+from device.sync_rows import Mark, Page
 from shared.clock import Clock
 from shared.errors import RefusedError
 from shared.messages import Batch, Receipt, UploadLevel

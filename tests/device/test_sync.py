@@ -7,7 +7,8 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from device.sync import Limits, Mark, Page, RowKey, Send, SyncSession, allowed
+from device.sync import Limits, Send, SyncSession, allowed
+from device.sync_rows import Mark, Page, RowKey
 from shared.ids import SampleKey, sha256_hex
 from shared.messages import Batch, Receipt, UploadLevel
 from shared.samples import ManoeuvreEnd, Picture

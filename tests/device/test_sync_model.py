@@ -8,7 +8,8 @@ import msgspec
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from device.sync import Limits, Mark, Page, Row, Send, SyncSession
+from device.sync import Limits, Send, SyncSession
+from device.sync_rows import Mark, Page, Row
 from shared.ids import sha256_hex
 from shared.messages import Batch, Receipt, UploadLevel
 from shared.samples import ManoeuvreEnd, Picture, Sample

@@ -9,8 +9,8 @@ import pytest
 
 from device import update
 from device.agent import probe
-from device.agent.main import Shell
 from device.agent.probe import ProbeProcess, Verdict, try_model
+from device.agent.shell import Shell
 from device.home import Home
 from shared.clock import SystemClock
 from shared.errors import RetryLaterError
