@@ -148,8 +148,8 @@ def _leave(process: "subprocess.Popen[bytes]", *, is_moving: bool) -> None:
 def _cut(cutoff: Cutoff) -> None:
     try:
         cutoff.cut()
-    except HardwareError:
-        _log.exception("motors_not_cut")
+    except HardwareError as error:
+        _log.error("motors_not_cut error=%s", error)
 
 
 class Heart:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from hardware_sim import scene as scenes
+from hardware_sim.apart.cli import hand, world
 from hardware_sim.faults import FAULT_NAMES
 from hardware_sim.faults import parse as parse_fault
 from hardware_sim.fleet_sim.cli import fleet
@@ -32,7 +33,9 @@ def sim() -> None:
 
 
 sim.add_command(fleet)
+sim.add_command(hand)
 sim.add_command(park)
+sim.add_command(world)
 
 
 @sim.command(

@@ -92,6 +92,7 @@ def run(
             rules=rules or Rules(target_mm=settings.target_mm),
         )
         opened.callback(drive.finish)
+        opened.callback(_stand, instruments, turned)
         due_us = clock.monotonic_us()
         while not stop():
             turned(drive.turn())
@@ -104,6 +105,12 @@ def _cut(instruments: Instruments) -> None:
     instruments.wheels.stop()
     instruments.signals.set_led(on=False)
     instruments.signals.set_buzzer(on=False)
+
+
+def _stand(instruments: Instruments, turned: Callable[[bool], None]) -> None:
+    """Cut the motors, then say so: what is left to write may take longer than a moving car may."""
+    _cut(instruments)
+    turned(False)
 
 
 def _budget(settings: DeviceSettings) -> Budget:

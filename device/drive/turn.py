@@ -129,8 +129,7 @@ class Drive:
         return self._parking.is_manoeuvring
 
     def finish(self) -> None:
-        """End the manoeuvre that is on, if any; the process goes."""
-        self._instruments.wheels.stop()
+        """End the manoeuvre that is on, if any; the car stands, the process goes."""
         if self._pairs.manoeuvre is not None:
             self._end("shutdown")
         self._report("off")

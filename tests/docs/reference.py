@@ -29,6 +29,9 @@ SETTINGS = {
     ),
     "device.drivers.pi:PiConfiguration": "The car's wiring: the file named by `hardware`",
     "hardware_sim.backend:SimConfiguration": "Simulated instruments: the file named by `hardware`",
+    "hardware_sim.apart.backend:ApartConfiguration": (
+        "Instruments in another process's world: the file named by `hardware`"
+    ),
     "hardware_sim.replay:ReplayConfiguration": (
         "A recording in place of instruments: the file named by `hardware`"
     ),

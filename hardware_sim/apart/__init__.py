@@ -1,0 +1,1 @@
+"""A world in a process of its own, and the instruments of a car that is in another one."""
