@@ -1,37 +1,26 @@
-"""Storing what cars send: a batch's bytes and the rows that index them, as one change.
+"""Storing what cars send: the bytes of batches and the rows that index them, as one change.
 
 Laws:
-- either everything of a batch is stored or nothing;
-- what is there already is stored no second time; the same key with other content is a conflict and
-  changes nothing;
-- a statement runs once a batch, not once a row; rows are read back only where some were not new.
+- either everything of a batch is stored or nothing, whatever becomes of the others beside it;
+- what is there already is stored no second time; the same key with other content is a conflict,
+  an erased key is refused, and both change nothing;
+- several batches that are new in all their rows cost as many statements as one. Only where some row
+  was not new are they taken one by one, and rows read back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import msgspec
-from sqlalchemy import Connection, Table, func, select, update
+from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
 
-from fleet_server.storage.tables import (
-    batches,
-    devices,
-    manoeuvres,
-    pictures,
-    quarantine,
-    samples,
-    tallies,
-)
-from fleet_server.storage.upsert import insert
-from shared.errors import RefusedError
-from shared.ids import sha256_hex
+from fleet_server.storage import records, tombs
+from fleet_server.storage.erasure_tables import doomed
+from fleet_server.storage.records import Row
+from fleet_server.storage.tables import batches, devices, manoeuvres, pictures, samples, tallies
+from fleet_server.storage.upsert import insert_rows
+from shared.errors import RefusedError, RetryLaterError
 from shared.messages import Batch
-from shared.samples import ManoeuvreEnd, Picture, Sample
-
-_encode = msgspec.msgpack.Encoder(order="sorted").encode
-
-Values = dict[str, Any]
+from shared.samples import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +32,14 @@ class Received:
     body: bytes
     sha256: str
     utc_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """A batch that may be stored, and the message that held it."""
+
+    batch: Batch
+    received: Received
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,219 +58,227 @@ class Stored:
 
 NOTHING_NEW = Stored(samples=0, manoeuvres=0, pictures=0)
 
+Outcome = Stored | RefusedError
+
 
 class ConflictError(RefusedError):
     """A key that is stored already came again with other content."""
 
 
-def store(connection: Connection, batch: Batch, received: Received) -> Stored:
-    """Store `batch`, which `received` holds, in the open transaction; return what was new.
+class _NotAllNewError(Exception):
+    """Some row of several batches was there already."""
+
+
+def store(
+    connection: Connection, accepted: Sequence[Accepted], *, external: bool = False
+) -> list[Outcome]:
+    """Store batches in the open transaction; return what became of each, in their order.
+
+    `external` says that their bytes are in the object store already. A batch that comes twice is
+    a duplicate the second time.
 
     Raises:
-        ConflictError: a record of it is stored with other content; roll the transaction back.
+        RetryLaterError: an object is about to be deleted; roll the transaction back.
     """
-    number = _add_batch(connection, batch, received)
-    if number is None:
-        return NOTHING_NEW
-    first_id = (connection.scalar(select(func.max(samples.c.id))) or 0) + 1
-    new_samples = _add(
-        connection, samples, [_sample_row(each, number, received) for each in batch.samples]
-    )
-    new_ends = _add(
-        connection, manoeuvres, [_end_row(each, number, received) for each in batch.manoeuvres]
-    )
-    new_pictures = _add(connection, pictures, _picture_rows(batch.pictures, number, received.body))
-    added = Stored(samples=len(new_samples), manoeuvres=len(new_ends), pictures=len(new_pictures))
-    if added.is_duplicate:
-        connection.execute(batches.delete().where(batches.c.id == number))
-    else:
-        _count(connection, [batch.samples[i] for i in new_samples], first_id)
-    connection.execute(
-        update(devices)
-        .where(devices.c.name == received.device)
-        .values(
-            pairs_stored=devices.c.pairs_stored + added.samples,
-            pictures_stored=devices.c.pictures_stored + added.pictures,
-            last_seen_utc_us=received.utc_us,
+    known = _known(connection, accepted)
+    erased = tombs.devices_with(connection, {each.received.device for each in accepted})
+    found: dict[str, Outcome] = {}
+    fresh: dict[str, Accepted] = {}
+    for each in accepted:
+        digest = each.received.sha256
+        if digest in known:
+            found[digest] = NOTHING_NEW
+        elif each.received.device in erased and tombs.hold(connection, each.batch):
+            found[digest] = tombs.ErasedError()
+        else:
+            fresh[digest] = each
+    if external:
+        _check_doomed(connection, fresh)
+    found |= zip(fresh, _store(connection, list(fresh.values()), external=external), strict=True)
+    _see(connection, accepted, found)
+    first = {each.received.sha256: place for place, each in reversed(list(enumerate(accepted)))}
+    return [
+        _again(found[each.received.sha256], is_first=first[each.received.sha256] == place)
+        for place, each in enumerate(accepted)
+    ]
+
+
+def _again(outcome: Outcome, *, is_first: bool) -> Outcome:
+    return NOTHING_NEW if isinstance(outcome, Stored) and not is_first else outcome
+
+
+def _known(connection: Connection, accepted: Sequence[Accepted]) -> set[str]:
+    digests = {each.received.sha256 for each in accepted}
+    return set(connection.scalars(select(batches.c.sha256).where(batches.c.sha256.in_(digests))))
+
+
+def _check_doomed(connection: Connection, digests: Iterable[str]) -> None:
+    if connection.scalar(select(doomed.c.sha256).where(doomed.c.sha256.in_(list(digests)))):
+        raise RetryLaterError("objects: one with these bytes is about to be deleted")
+
+
+def _store(
+    connection: Connection, fresh: Sequence[Accepted], *, external: bool
+) -> Sequence[Outcome]:
+    if not fresh:
+        return []
+    try:
+        with connection.begin_nested():
+            return _store_together(connection, fresh, external=external)
+    except _NotAllNewError:
+        return [_store_one(connection, each, external=external) for each in fresh]
+
+
+def _store_together(
+    connection: Connection, fresh: Sequence[Accepted], *, external: bool
+) -> list[Outcome]:
+    rows: tuple[list[Row], list[Row], list[Row]] = ([], [], [])
+    for each in fresh:
+        number = _add_batch(connection, each, external=external)
+        for all_rows, own in zip(rows, _rows(each, number), strict=True):
+            all_rows.extend(own)
+    first_id = _next_id(connection)
+    for table, found in zip(_TABLES, rows, strict=True):
+        if _insert(connection, table, found) < len(found):
+            raise _NotAllNewError
+    _count(connection, [sample for each in fresh for sample in each.batch.samples], first_id)
+    return [
+        Stored(
+            samples=len(each.batch.samples),
+            manoeuvres=len(each.batch.manoeuvres),
+            pictures=len(each.batch.pictures),
         )
+        for each in fresh
+    ]
+
+
+def _store_one(connection: Connection, accepted: Accepted, *, external: bool) -> Outcome:
+    try:
+        with connection.begin_nested():
+            number = _add_batch(connection, accepted, external=external)
+            first_id = _next_id(connection)
+            new = [
+                _add(connection, table, found)
+                for table, found in zip(_TABLES, _rows(accepted, number), strict=True)
+            ]
+            stored = Stored(samples=len(new[0]), manoeuvres=len(new[1]), pictures=len(new[2]))
+            if stored.is_duplicate:
+                connection.execute(batches.delete().where(batches.c.id == number))
+            _count(connection, [accepted.batch.samples[place] for place in new[0]], first_id)
+            return stored
+    except ConflictError as error:
+        return error
+
+
+_TABLES = (samples, manoeuvres, pictures)
+_COLUMNS = {
+    samples.name: records.SAMPLE_COLUMNS,
+    manoeuvres.name: records.END_COLUMNS,
+    pictures.name: records.PICTURE_COLUMNS,
+}
+
+
+def _rows(accepted: Accepted, number: int) -> tuple[list[Row], list[Row], list[Row]]:
+    batch, received = accepted.batch, accepted.received
+    return (
+        records.sample_rows(batch.samples, number, received.utc_us),
+        records.end_rows(batch.manoeuvres, number, received.utc_us),
+        records.picture_rows(batch.pictures, number, received.body),
     )
-    return added
 
 
-def put_aside(connection: Connection, received: Received, reason: str, *, limit_bytes: int) -> None:
-    """Keep a refused message, at most `limit_bytes` of it, with the reason; repeats are counted."""
-    statement = insert(connection, quarantine).values(
-        device=received.device,
-        topic=received.topic,
-        sha256=received.sha256,
-        reason=reason,
-        received_utc_us=received.utc_us,
-        size_bytes=len(received.body),
-        body=received.body[:limit_bytes],
-    )
-    again = {"repeats": quarantine.c.repeats + 1}
-    connection.execute(statement.on_conflict_do_update(index_elements=["sha256"], set_=again))
+_INSERT_BATCH = insert(batches).returning(batches.c.id)
 
 
-def _add_batch(connection: Connection, batch: Batch, received: Received) -> int | None:
-    """Store a batch's bytes; return the new row's id, or None where they are stored already."""
-    statement = insert(connection, batches).values(
-        device=received.device,
-        sha256=received.sha256,
-        received_utc_us=received.utc_us,
-        samples=len(batch.samples),
-        manoeuvres=len(batch.manoeuvres),
-        pictures=len(batch.pictures),
-        size_bytes=len(received.body),
-        body=received.body,
-    )
-    number: int | None = connection.scalar(
-        statement.on_conflict_do_nothing(index_elements=["sha256"]).returning(batches.c.id)
-    )
-    return number
-
-
-def _sample_row(sample: Sample, batch: int, received: Received) -> Values:
-    body = _encode(sample)
-    return {
-        "device": sample.device,
-        "boot": sample.boot,
-        "sequence": sample.sequence,
-        "manoeuvre": sample.manoeuvre,
-        "deployment": sample.deployment,
-        "label": sample.label,
-        "picture_sha256": sample.picture_sha256,
-        "batch": batch,
+def _add_batch(connection: Connection, accepted: Accepted, *, external: bool) -> int:
+    batch, received = accepted.batch, accepted.received
+    values = {
+        "device": received.device,
+        "sha256": received.sha256,
         "received_utc_us": received.utc_us,
-        # The same canonical form as shared.samples.content_hash, encoded once instead of twice.
-        "content_hash": sha256_hex(body),
-        "body": body,
+        "samples": len(batch.samples),
+        "manoeuvres": len(batch.manoeuvres),
+        "pictures": len(batch.pictures),
+        "size_bytes": len(received.body),
+        "body": b"" if external else received.body,
+        "external": external,
     }
+    return int(connection.execute(_INSERT_BATCH, values).scalar_one())
 
 
-def _end_row(end: ManoeuvreEnd, batch: int, received: Received) -> Values:
-    body = _encode(end)
-    return {
-        "device": end.device,
-        "boot": end.boot,
-        "manoeuvre": end.manoeuvre,
-        "deployment": end.deployment,
-        "batch": batch,
-        "received_utc_us": received.utc_us,
-        "pairs": end.pairs,
-        "content_hash": sha256_hex(body),
-        "body": body,
-    }
+def _next_id(connection: Connection) -> int:
+    """Return a row id that no sample stored from here on is below."""
+    return (connection.scalar(select(func.max(samples.c.id))) or 0) + 1
 
 
-def _picture_rows(found: Sequence[Picture], batch: int, body: bytes) -> list[Values]:
-    """Return where each JPEG lies in the received bytes; msgpack holds them verbatim, in order."""
-    rows, at = [], 0
-    for picture in found:
-        at = body.index(picture.jpeg, at)
-        rows.append(
-            {
-                "device": picture.device,
-                "boot": picture.boot,
-                "sequence": picture.sequence,
-                "sha256": picture.sha256,
-                "batch": batch,
-                "offset": at,
-                "size_bytes": len(picture.jpeg),
-            }
-        )
-    return rows
+def _insert(connection: Connection, table: Table, rows: list[Row]) -> int:
+    return insert_rows(connection, table, _COLUMNS[table.name], rows) if rows else 0
 
 
-_KEYS = {samples.name: "sequence", manoeuvres.name: "manoeuvre", pictures.name: "sequence"}
-_CONTENT = {samples.name: "content_hash", manoeuvres.name: "content_hash", pictures.name: "sha256"}
-
-
-def _add(connection: Connection, table: Table, rows: list[Values]) -> list[int]:
+def _add(connection: Connection, table: Table, rows: list[Row]) -> list[int]:
     """Insert the rows that are new; return their places in `rows`.
 
     Raises:
         ConflictError: one has the key of a stored row but other content.
     """
-    if not rows:
-        return []
-    added = connection.execute(
-        insert(connection, table).on_conflict_do_nothing(),
-        rows,
-        execution_options={"preserve_rowcount": True},
-    ).rowcount
-    if added == len(rows):
+    if _insert(connection, table, rows) == len(rows):
         return list(range(len(rows)))
-    return _sort_out(connection, table, rows)
-
-
-def _sort_out(connection: Connection, table: Table, rows: list[Values]) -> list[int]:
-    number, content = _KEYS[table.name], _CONTENT[table.name]
+    number, content = _COLUMNS[table.name][2:4]
     stored: dict[tuple[str, int], tuple[str, int]] = {}
-    for boot in {row["boot"] for row in rows}:
+    for boot in {row[1] for row in rows}:
         query = select(table.c.boot, table.c[number], table.c[content], table.c.batch).where(
-            table.c.device == rows[0]["device"],
+            table.c.device == rows[0][0],
             table.c.boot == boot,
-            table.c[number].in_([row[number] for row in rows if row["boot"] == boot]),
+            table.c[number].in_([row[2] for row in rows if row[1] == boot]),
         )
         stored |= {(each[0], each[1]): (each[2], each[3]) for each in connection.execute(query)}
     new: dict[tuple[str, int], int] = {}
     for place, row in enumerate(rows):
-        key = (row["boot"], row[number])
-        held, batch = stored[key]
-        if held != row[content]:
+        held, batch = stored[row[1], row[2]]
+        if held != row[3]:
             raise ConflictError(
-                f"conflict: {table.name} {row['boot']}/{row[number]} is stored with other content"
+                f"conflict: {table.name} {row[1]}/{row[2]} is stored with other content"
             )
-        if batch == row["batch"]:
-            new.setdefault(key, place)
+        if batch == row[4]:
+            new.setdefault((row[1], row[2]), place)
     return list(new.values())
 
 
-_SUMS = ("samples", "led", "labelled", "label_sum", "error_sum")
+def _count(connection: Connection, new: Sequence[Sample], first_id: int) -> None:
+    rows = records.tally(new, first_id)
+    if rows:
+        insert_rows(
+            connection,
+            tallies,
+            records.TALLY_COLUMNS,
+            rows,
+            key=records.TALLY_KEY,
+            sums=records.TALLY_SUMS,
+        )
 
 
-def tally(found: Sequence[Sample], since_sample: int) -> list[Values]:
-    """Return the rows that `found` adds to the table `tallies`."""
-    sums: dict[tuple[str, str, int, str], Values] = {}
-    for sample in found:
-        _add_to(sums, sample, "", since_sample, error=0.0, leads=False)
-        for place, estimate in enumerate(sample.estimates):
-            error = 0.0 if sample.label is None else abs(estimate.value - sample.label)
-            _add_to(sums, sample, estimate.model, since_sample, error=error, leads=place == 0)
-    return list(sums.values())
-
-
-def _add_to(
-    sums: dict[tuple[str, str, int, str], Values],
-    sample: Sample,
-    model: str,
-    since_sample: int,
-    *,
-    error: float,
-    leads: bool,
-) -> None:
-    key = (sample.device, sample.boot, sample.manoeuvre, model)
-    row = sums.setdefault(
-        key,
-        {
-            **dict(zip(("device", "boot", "manoeuvre", "model"), key, strict=True)),
-            **dict.fromkeys(_SUMS, 0),
-            "since_sample": since_sample,
-        },
+_SEE = (
+    update(devices)
+    .where(devices.c.name == bindparam("car"))
+    .values(
+        pairs_stored=devices.c.pairs_stored + bindparam("pairs"),
+        pictures_stored=devices.c.pictures_stored + bindparam("jpegs"),
+        last_seen_utc_us=bindparam("now_us"),
     )
-    row["samples"] += 1
-    row["led"] += leads
-    row["labelled"] += sample.label is not None
-    row["label_sum"] += sample.label or 0.0
-    row["error_sum"] += error
+)
 
 
-def _count(connection: Connection, new: Sequence[Sample], since_sample: int) -> None:
-    rows = tally(new, since_sample)
-    if not rows:
-        return
-    statement = insert(connection, tallies)
-    raised = {name: tallies.c[name] + statement.excluded[name] for name in _SUMS}
-    key = ["device", "boot", "manoeuvre", "model"]
-    connection.execute(statement.on_conflict_do_update(index_elements=key, set_=raised), rows)
+def _see(connection: Connection, accepted: Sequence[Accepted], found: dict[str, Outcome]) -> None:
+    """Note at each car how much came from it, and when."""
+    cars: dict[str, dict[str, str | int]] = {}
+    counted: set[str] = set()
+    for each in accepted:
+        outcome, received = found[each.received.sha256], each.received
+        car = cars.setdefault(received.device, {"car": received.device, "pairs": 0, "jpegs": 0})
+        car["now_us"] = received.utc_us
+        if isinstance(outcome, Stored) and received.sha256 not in counted:
+            counted.add(received.sha256)
+            car["pairs"] = int(car["pairs"]) + outcome.samples
+            car["jpegs"] = int(car["jpegs"]) + outcome.pictures
+    if cars:
+        connection.execute(_SEE, list(cars.values()))

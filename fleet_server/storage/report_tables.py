@@ -4,8 +4,8 @@ Laws:
 - a run and its artefacts are written once and never changed: they are what a model's past is read
   from;
 - one alert of a key is open at a time, which the database itself enforces;
-- an alert and the deliveries that it asks for are one transaction, so that a kill tells too late
-  and never not at all.
+- an open alert without a delivery row for a channel has not been told there yet: a kill tells too
+  late, and never not at all.
 """
 
 from sqlalchemy import Column, Float, Index, LargeBinary, Table, Text, UniqueConstraint, text

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from fleet_server.storage.intake import tally
+from fleet_server.storage.records import TALLY_COLUMNS, tally
 from fleet_server.storage.tables import batches, quarantine, samples
 from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
@@ -266,7 +266,10 @@ def test_tallies_tell_the_leading_estimate_from_a_shadow(fleet: Fleet) -> None:
         sample(i, estimates=(Estimate(model=MODEL, value=0.0), Estimate(model=other, value=1.0)))
         for i in range(3)
     )
-    rows = {row["model"]: row for row in tally(both, 1)}
+    rows = {
+        row["model"]: row
+        for row in (dict(zip(TALLY_COLUMNS, each, strict=True)) for each in tally(both, 1))
+    }
     assert (rows[MODEL]["led"], rows[other]["led"]) == (3, 0)
     assert rows[other]["error_sum"] == pytest.approx(sum((each.label or 0) - 1 for each in both))
     fleet.send(Batch(device="car-1", samples=both, manoeuvres=(end(0, pairs=3),)))
