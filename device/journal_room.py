@@ -3,7 +3,9 @@
 Laws:
 - nothing goes silently: each transaction counts what it deletes, by reason;
 - what the server has goes first (`pairs_discarded`), then pairs by value (`dropped_crowded`,
-  `dropped_valuable`); the picture alone of a pair that was sent counts as `pictures_dropped`;
+  `dropped_valuable`, `dropped_flagged`); the picture alone of a pair that was sent counts as
+  `pictures_dropped`;
+- the end of a manoeuvre stays as long as any of its pairs: without it these would look cut short;
 - transactions are small, so that the other process waits for none of them, and so that they fit
   into the room that SQLite keeps in its log when the disk is full;
 - memory is bounded: rows are looked at in blocks, without their bodies.
@@ -18,7 +20,7 @@ from pathlib import Path
 import msgspec
 
 from device.journal import Journal
-from device.retention import Row, quotas, thin
+from device.retention import Cell, Row, quotas, thin
 from shared.errors import RetryLaterError
 
 _BATCH = 256
@@ -104,41 +106,44 @@ def _discard(journal: Journal) -> int:
         journal.count("pairs_discarded", len(rows))
         journal.db.execute(
             "DELETE FROM manoeuvres WHERE rowid IN ("
-            " SELECT rowid FROM manoeuvres WHERE sent <> 0 LIMIT ?)",
+            " SELECT m.rowid FROM manoeuvres AS m WHERE sent <> 0 AND NOT EXISTS ("
+            " SELECT 1 FROM samples AS s WHERE s.boot = m.boot AND s.manoeuvre = m.manoeuvre)"
+            " LIMIT ?)",
             (_BATCH,),
         )
     return len(rows)
 
 
-def _cells(journal: Journal) -> dict[str, int]:
+def _cells(journal: Journal) -> dict[Cell, int]:
     with journal.reading():
-        return dict(
-            journal.db.execute("SELECT cell, count(*) FROM samples GROUP BY cell").fetchall()
-        )
+        rows = journal.db.execute(
+            "SELECT priority, cell, count(*) FROM samples GROUP BY priority, cell"
+        ).fetchall()
+    return {Cell(priority, name): count for priority, name, count in rows}
 
 
-def _thin_cell(journal: Journal, cell: str, count: int, quota: int) -> int:
+def _thin_cell(journal: Journal, cell: Cell, count: int, quota: int) -> int:
     """Give up `quota` of the `count` rows of a cell, block by block; return how many went."""
+    reasons = ("flagged", "flagged") if cell.priority else ("crowded", "valuable")
     gone = seen = 0
     for block in _blocks(journal, cell):
         seen += len(block)
         # What this block and those before it owe, so that no rounding is lost between them.
         owed = round(quota * min(1.0, seen / count)) - gone
-        crowded, high = thin(block, max(0, owed))
-        _drop(journal, crowded, "crowded")
-        _drop(journal, high, "valuable")
-        gone += len(crowded) + len(high)
+        for reason, rows in zip(reasons, thin(block, max(0, owed)), strict=True):
+            _drop(journal, rows, reason)
+            gone += len(rows)
     return gone
 
 
-def _blocks(journal: Journal, cell: str) -> Iterator[list[Row]]:
+def _blocks(journal: Journal, cell: Cell) -> Iterator[list[Row]]:
     last = ("", -1)
     while True:
         with journal.reading():
             found = journal.db.execute(
-                "SELECT boot, sequence, residual FROM samples"
-                " WHERE cell = ? AND (boot, sequence) > (?, ?) ORDER BY boot, sequence LIMIT ?",
-                (cell, *last, _BLOCK),
+                "SELECT boot, sequence, residual FROM samples WHERE priority = ? AND cell = ?"
+                " AND (boot, sequence) > (?, ?) ORDER BY boot, sequence LIMIT ?",
+                (*cell, *last, _BLOCK),
             ).fetchall()
         if not found:
             return

@@ -125,11 +125,19 @@ CREATE TABLE watch (
 """
 
 
+# What is flagged or asked for is kept longest, so retention asks for one priority at a time.
+_TABLES_0004 = """
+DROP INDEX samples_value;
+CREATE INDEX samples_value ON samples (priority, cell, boot, sequence, residual);
+"""
+
+
 _NAME_0001 = "0001_tables"
 _NAME_0002 = "0002_value"
 _NAME_0003 = "0003_consent"
+_NAME_0004 = "0004_flagged_last"
 
-KNOWN = frozenset({_NAME_0001, _NAME_0002, _NAME_0003})
+KNOWN = frozenset({_NAME_0001, _NAME_0002, _NAME_0003, _NAME_0004})
 """Every migration of this version."""
 
 
@@ -147,6 +155,11 @@ def _value(db: Database) -> None:
 @MIGRATIONS(name=_NAME_0003)
 def _consent(db: Database) -> None:
     db.executescript(_TABLES_0003)
+
+
+@MIGRATIONS(name=_NAME_0004)
+def _flagged_last(db: Database) -> None:
+    db.executescript(_TABLES_0004)
 
 
 def unknown_migrations(db: Database) -> list[str]:

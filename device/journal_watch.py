@@ -3,7 +3,8 @@
 Laws:
 - a closed manoeuvre is consumed in one transaction with what was learnt from it and the flags that
   follow: a kill neither skips nor repeats one;
-- a flag changes the order of the queue and nothing else: what consent withholds stays withheld.
+- a flag changes the order of the queue and, in reverse, that in which rows are given up for room;
+  nothing else: what consent withholds stays withheld.
 """
 
 from collections.abc import Sequence
@@ -72,10 +73,11 @@ class WatchTables(JournalFile):
                 " AND sequence IN (SELECT sequence FROM samples WHERE boot = ? AND manoeuvre = ?)",
                 (FLAGGED, boot, *place),
             )
+            # Those that were sent, too: retention values a picture that waits by its sample.
             for table in ("samples", "manoeuvres"):
                 self.db.execute(
                     f"UPDATE {table} SET priority = max(priority, ?)"  # noqa: S608 - own names
-                    " WHERE boot = ? AND manoeuvre = ? AND sent = 0",
+                    " WHERE boot = ? AND manoeuvre = ?",
                     (FLAGGED, *place),
                 )
 
@@ -97,7 +99,7 @@ class WatchTables(JournalFile):
             for table in ("samples", "pictures"):
                 self.db.conn.executemany(
                     f"UPDATE {table} SET priority = {ASKED}"  # noqa: S608 - own names
-                    " WHERE boot = ? AND sequence = ? AND sent = 0",
+                    " WHERE boot = ? AND sequence = ?",
                     found,
                 )
         return len(found)

@@ -2,12 +2,15 @@
 
 Laws:
 - what the server has goes first; the rest goes by value, and no more of it than must;
+- what goes before others in the queue stays longest: no pair that was flagged or asked for is given
+  up while there is an ordinary one;
 - a *cell* is one setting and one stretch of labels: the fullest cells are cut down to a common
   level, so that thin label bins and rare settings keep what they have;
 - within a cell, pairs with a high residual stay longest; among the ordinary ones the one whose
   neighbours in time are nearest goes, so that what is left is spread evenly.
 
-Upload what teaches, and keep what teaches: high residual, thin bins, rare settings.
+Upload what teaches, and keep what teaches: high residual, thin bins, rare settings, and what the
+watch over the model's error or an operator has pointed at.
 """
 
 import heapq
@@ -15,6 +18,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from shared.samples import Sample
 
@@ -24,6 +28,13 @@ _HIGH = 2.0
 _BRIGHTNESS_STEP = 32
 _SATURATION_STEP = 64
 _FAR_APART = 2**62
+
+
+class Cell(NamedTuple):
+    """One setting and one stretch of labels (`cell_of`), apart by priority in the queue."""
+
+    priority: int
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +69,17 @@ def residual_of(sample: Sample) -> float | None:
     return abs(sample.estimates[0].value - sample.label)
 
 
-def quotas(counts: Mapping[str, int], drop: int) -> dict[str, int]:
+def quotas(counts: Mapping[Cell, int], drop: int) -> dict[Cell, int]:
     """Return how many of each cell's `counts` to drop so that `drop` go, all if there are fewer.
 
-    Every cell that gives something up ends at the same level, give or take one.
+    A priority gives all that it has before a higher one gives anything. Within one, every cell that
+    gives something up ends at the same level, give or take one.
     """
-    level = _level(sorted(counts.values(), reverse=True), drop)
-    given = {cell: max(0, count - level) for cell, count in counts.items()}
-    # The level is the highest at which enough goes, so a few cells may keep one more.
-    excess = sum(given.values()) - drop
-    for cell in sorted(given, key=lambda name: (-counts[name], name)):
-        if excess <= 0:
-            break
-        if given[cell]:
-            given[cell] -= 1
-            excess -= 1
-    return {cell: count for cell, count in given.items() if count}
+    given: dict[Cell, int] = {}
+    for priority in sorted({cell.priority for cell in counts}):
+        tier = {cell: count for cell, count in counts.items() if cell.priority == priority}
+        given |= _levelled(tier, drop - sum(given.values()))
+    return given
 
 
 def thin(rows: Sequence[Row], drop: int) -> tuple[list[Row], list[Row]]:
@@ -85,6 +91,20 @@ def thin(rows: Sequence[Row], drop: int) -> tuple[list[Row], list[Row]]:
     high = [row for row, plain in zip(rows, ordinary, strict=True) if not plain]
     high.sort(key=lambda row: (row.residual or 0.0, row.boot, row.sequence))
     return crowded, high[: max(0, drop - len(crowded))]
+
+
+def _levelled(counts: Mapping[Cell, int], drop: int) -> dict[Cell, int]:
+    level = _level(sorted(counts.values(), reverse=True), drop)
+    given = {cell: max(0, count - level) for cell, count in counts.items()}
+    # The level is the highest at which enough goes, so a few cells may keep one more.
+    excess = sum(given.values()) - drop
+    for cell in sorted(given, key=lambda each: (-counts[each], each)):
+        if excess <= 0:
+            break
+        if given[cell]:
+            given[cell] -= 1
+            excess -= 1
+    return {cell: count for cell, count in given.items() if count}
 
 
 def _label_bin(label: float | None) -> str:

@@ -45,7 +45,7 @@ class Snapshot:
     @property
     def given_up(self) -> int:
         """How many pairs went for want of room, by the journal's own count."""
-        names = ("pairs_discarded", "dropped_crowded", "dropped_valuable")
+        names = ("pairs_discarded", "dropped_crowded", "dropped_valuable", "dropped_flagged")
         return sum(self.counters.get(name, 0) for name in names)
 
     @property

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from device.journal import Journal
@@ -77,6 +78,46 @@ def test_at_the_end_even_what_is_worth_most_goes_and_is_named(journal: Journal) 
     assert kept(journal) == []
     assert journal.unsent_pictures(10) == []
     assert journal.counts().dropped == {"crowded": 180, "valuable": 20}
+
+
+def test_what_was_flagged_outlives_all_that_was_not_and_is_named_where_it_goes(
+    journal: Journal,
+) -> None:
+    # The flagged manoeuvre is the fullest cell of all, and its residuals are ordinary.
+    flagged = [msgspec.structs.replace(residual(n, 4.0), manoeuvre=2) for n in range(300)]
+    others = [residual(n, 40.0, deployment=f"yard-{n % 9}") for n in range(300, 420)]
+    fill(journal, [*flagged, *others])
+    journal.watched(BOOT, 2, b"state", flag=True)
+    make_room(journal, used_bytes(journal) * 8 // 10)
+    left = Counter(s.manoeuvre for s in kept(journal))
+    assert left[2] == 300
+    assert 0 < left[1] < 120
+    make_room(journal, 0)
+    counts = journal.counts()
+    assert counts.dropped["flagged"] == 300
+    assert counts.pairs_dropped == 420
+
+
+def test_a_picture_asked_for_outlives_others_though_its_pair_was_sent(journal: Journal) -> None:
+    samples = [sample(number) for number in range(200)]
+    fill(journal, samples)
+    journal.mark(samples=[s.key for s in samples], outcome="sent")
+    assert journal.ask_for_pictures([(BOOT, n) for n in range(5)]) == 5
+    make_room(journal, used_bytes(journal) // 3)
+    assert [p.sequence for p in journal.unsent_pictures(5)] == [0, 1, 2, 3, 4]
+
+
+def test_the_end_of_a_manoeuvre_stays_as_long_as_any_of_its_pairs(journal: Journal) -> None:
+    samples = [sample(number) for number in range(300)]
+    fill(journal, samples)
+    sent = [s.key for s in samples]
+    journal.mark(samples=sent[:299], pictures=sent, manoeuvres=[(BOOT, 1)], outcome="sent")
+    make_room(journal, used_bytes(journal) // 3)
+    assert journal.one("SELECT count(*) FROM samples") < 300
+    assert journal.one("SELECT count(*) FROM manoeuvres") == 1
+    journal.mark(samples=sent, outcome="sent")
+    make_room(journal, 0)
+    assert journal.one("SELECT count(*) FROM manoeuvres") == 0
 
 
 def test_a_picture_whose_pair_was_sent_is_counted_apart(journal: Journal) -> None:

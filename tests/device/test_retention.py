@@ -6,11 +6,12 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from device.retention import Row, cell_of, quotas, residual_of, thin
+from device.retention import Cell, Row, cell_of, quotas, residual_of, thin
 from shared.samples import Characteristics
 from tests.device.records import BOOT, sample
 
-COUNTS = st.dictionaries(st.sampled_from("abcdefgh"), st.integers(0, 60), max_size=8)
+CELLS = st.builds(Cell, st.integers(0, 2), st.sampled_from("abcdefgh"))
+COUNTS = st.dictionaries(CELLS, st.integers(0, 60), max_size=12)
 ROWS = st.lists(
     st.tuples(st.integers(0, 500), st.none() | st.floats(0, 100)),
     max_size=60,
@@ -18,19 +19,30 @@ ROWS = st.lists(
 ).map(lambda found: [Row(BOOT, number, residual) for number, residual in sorted(found)])
 
 
-@given(COUNTS, st.integers(0, 500))
+@given(COUNTS, st.integers(0, 800))
 def test_as_much_goes_as_must_and_the_fullest_cells_give_it(
-    counts: dict[str, int], drop: int
+    counts: dict[Cell, int], drop: int
 ) -> None:
     given_up = quotas(counts, drop)
     left = Counter(counts)
     left.subtract(given_up)
     assert sum(given_up.values()) == min(drop, sum(counts.values()))
     assert all(count >= 0 for count in left.values())
-    if given_up:
-        # Whoever gave something up has no less left, but for one, than anybody else.
-        lowest = min(left[cell] for cell in given_up)
-        assert all(count <= lowest + 1 for count in left.values())
+    for priority in {cell.priority for cell in given_up}:
+        # Whoever gave something up has no less left, but for one, than anybody of its kind.
+        lowest = min(left[cell] for cell in given_up if cell.priority == priority)
+        peers = [count for cell, count in left.items() if cell.priority == priority]
+        assert all(count <= lowest + 1 for count in peers)
+
+
+@given(COUNTS, st.integers(0, 800))
+def test_nothing_that_goes_first_is_given_up_before_the_last_that_does_not(
+    counts: dict[Cell, int], drop: int
+) -> None:
+    given_up = quotas(counts, drop)
+    highest = max((cell.priority for cell in given_up), default=0)
+    below = {cell: count for cell, count in counts.items() if count and cell.priority < highest}
+    assert all(given_up[cell] == count for cell, count in below.items())
 
 
 @given(ROWS, st.integers(0, 80))
