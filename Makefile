@@ -9,13 +9,16 @@ ONLY_QUICK := $(if $(filter 1,$(QUICK)),--quick,)
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo chaos test test-unit test-e2e venv32 sources check format lock clean
+.PHONY: help demo bench chaos test test-unit test-e2e venv32 sources check format lock clean
 
 help: ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.lab ## Show the whole loop in a few minutes (EXIT=1 ends after the report).
 	$(BIN)/parkfleet demo $(ONLY_EXIT)
+
+bench: $(VENV)/.lab ## Measure what the parts cost beside bare bounds (QUICK=1 for a look).
+	$(BIN)/python -m tests.benchmarks $(ONLY_QUICK)
 
 chaos: $(VENV)/.lab ## Kill processes at random and report what was lost (QUICK=1 for a look).
 	$(BIN)/python -m tests.chaos $(ONLY_QUICK)

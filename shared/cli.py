@@ -114,28 +114,31 @@ def main() -> None:
     sys.exit(run(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
-    """Run one command line and return its exit code: 0, 1 failed, 2 wrong use, 130 interrupted."""
+def run(arguments: list[str], command: click.Command | None = None, name: str = "parkfleet") -> int:
+    """Run one command line and return its exit code: 0, 1 failed, 2 wrong use, 130 interrupted.
+
+    `command` is `parkfleet` itself, unless another one is given, called `name`.
+    """
     try:
-        status = parkfleet.main(arguments, prog_name="parkfleet", standalone_mode=False)
+        status = (command or parkfleet).main(arguments, prog_name=name, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         # Its message is the whole help text: several lines, meant to be read as they stand.
         click.echo(error.format_message(), err=True)
         return 2
     except click.ClickException as error:
-        click.echo(f"parkfleet: {_one_line(error.format_message())}{_hint(error)}", err=True)
+        click.echo(f"{name}: {_one_line(error.format_message())}{_hint(error)}", err=True)
         return 2
     except UsageError as error:
-        click.echo(f"parkfleet: {_one_line(error)}", err=True)
+        click.echo(f"{name}: {_one_line(error)}", err=True)
         return 2
     except ParkfleetError as error:
-        click.echo(f"parkfleet: {_one_line(error)}", err=True)
+        click.echo(f"{name}: {_one_line(error)}", err=True)
         return 1
     except ModuleNotFoundError as error:
         # Verbs import large libraries only when they get to work: the extra is missed this late.
         if _is_ours(error.name):
             raise
-        click.echo(f"parkfleet: {_one_line(_missing(arguments, error.name))}", err=True)
+        click.echo(f"{name}: {_one_line(_missing(arguments, error.name))}", err=True)
         return 2
     except (click.Abort, KeyboardInterrupt):
         logging.getLogger(__name__).info("interrupted")

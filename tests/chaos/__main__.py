@@ -10,7 +10,7 @@ import click
 from hardware_sim.lab.report import Check, write_json
 from shared import cli, logs
 from shared.clock import SystemClock
-from shared.errors import ParkfleetError, UsageError
+from shared.errors import UsageError
 from tests.chaos import kills_report
 from tests.chaos.chapter import Chapter, Stage, Told
 
@@ -118,21 +118,6 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def main() -> int:
-    """Run the command line and return its exit code."""
-    logs.configure("warning")
-    try:
-        status = chaos.main(standalone_mode=False, prog_name="python -m tests.chaos")
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except ParkfleetError as error:
-        click.echo(f"error: {error}", err=True)
-        return 2 if isinstance(error, UsageError) else 1
-    except (click.Abort, KeyboardInterrupt):
-        return 130
-    return int(status or 0)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    logs.configure("warning")
+    sys.exit(cli.run(sys.argv[1:], chaos, "python -m tests.chaos"))
