@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from fleet_server import service, settings, tokens
-from fleet_server.storage.database import Database
+from fleet_server.storage.opening import open_database
 from shared.cli import emit, json_option
 from shared.clock import SystemClock
 from shared.errors import RetryLaterError, UsageError
@@ -76,11 +76,10 @@ def create(state: Path, role: tokens.Role, name: str, as_json: bool) -> None:
     """Create a token and print it, this once: only its SHA-256 is kept."""
     if not is_name(name):
         raise UsageError(f"--name {name!r}: use letters, digits, dots, hyphens and underscores")
-    path = state / "server.sqlite"
-    if not path.exists():
+    if not state.is_dir() or not any(state.iterdir()):
         raise UsageError(f"no server keeps its state in {state}: start it once, or mend --state")
     clock = SystemClock()
-    database = Database.open(path, clock)
+    database = open_database(state, settings.load(state, {}), clock)
     try:
         with database.write() as connection:
             made = tokens.create(connection, name=name, role=role, utc_us=clock.utc_us())

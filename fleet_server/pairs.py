@@ -6,22 +6,26 @@ Laws:
 - a page costs one read of each batch that its pictures lie in.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 from sqlalchemy import Connection, Row, select
 
-from fleet_server.storage.tables import batches, of_a_pair, pictures, samples
+from fleet_server.storage import bodies
+from fleet_server.storage.objects import Objects
+from fleet_server.storage.tables import of_a_pair, pictures, samples
 
 LIMIT = 256
 """Pairs on a page."""
 
 
-def page(connection: Connection, job: Row[Any], *, after: int) -> bytes:
+def page(connection: Connection, job: Row[Any], *, objects: Objects | None, after: int) -> bytes:
     """Return the page of `job` (a row of `training_jobs`) that follows the row id `after`.
 
     It is msgpack: `{"items": [{"sample": <Sample>, "jpeg": <bytes>}], "next_cursor": str or nil}`.
+
+    Raises:
+        RetryLaterError: the pictures lie in an object store that cannot be read now.
     """
     query = (
         select(
@@ -42,7 +46,8 @@ def page(connection: Connection, job: Row[Any], *, after: int) -> bytes:
         .limit(LIMIT)
     )
     rows = connection.execute(query).all()
-    jpegs = _slices(connection, rows)
+    found = bodies.read_many(connection, objects, {row.batch for row in rows})
+    jpegs = [found[row.batch][row.offset : row.offset + row.size_bytes] for row in rows]
     return msgspec.msgpack.encode(
         {
             "items": [
@@ -52,16 +57,3 @@ def page(connection: Connection, job: Row[Any], *, after: int) -> bytes:
             "next_cursor": str(rows[-1].id) if len(rows) == LIMIT else None,
         }
     )
-
-
-def _slices(connection: Connection, rows: Sequence[Any]) -> list[bytes]:
-    """Return each row's slice of its batch, reading each batch once."""
-    found: dict[int, bytes] = {}
-    for batch in sorted({row.batch for row in rows}):
-        body = connection.scalar(select(batches.c.body).filter_by(id=batch)) or b""
-        found |= {
-            row.id: body[row.offset : row.offset + row.size_bytes]
-            for row in rows
-            if row.batch == batch
-        }
-    return [found[row.id] for row in rows]

@@ -23,6 +23,7 @@ from fleet_server.rows import (
     versions_of,
     views,
 )
+from fleet_server.storage import bodies
 from fleet_server.storage.database import Database
 from fleet_server.storage.tables import (
     batches,
@@ -32,7 +33,6 @@ from fleet_server.storage.tables import (
     manoeuvres,
     model_history,
     models,
-    pictures,
     quarantine,
     training_jobs,
     verdicts,
@@ -112,18 +112,8 @@ class Queries:
 
     def picture(self, device: str, boot: str, sequence: int) -> bytes | None:
         """Return the JPEG of one sample, or None where there is none."""
-        query = (
-            select(pictures.c.offset, pictures.c.size_bytes, batches.c.body)
-            .join(batches, batches.c.id == pictures.c.batch)
-            .filter(
-                pictures.c.device == device,
-                pictures.c.boot == boot,
-                pictures.c.sequence == sequence,
-            )
-        )
         with self._database.read() as connection:
-            row = connection.execute(query).one_or_none()
-        return None if row is None else bytes(row.body[row.offset : row.offset + row.size_bytes])
+            return bodies.picture(connection, self._database.objects, device, boot, sequence)
 
     def manoeuvres(
         self,

@@ -31,7 +31,8 @@ from fleet_server.control import Control
 from fleet_server.ingest import Ingest
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.settings import ServerSettings
-from fleet_server.storage.database import Database
+from fleet_server.storage.opening import open_database
+from fleet_server.storage.quarantine import Budget
 from shared.clock import Clock
 from shared.errors import UsageError
 from shared.mqtt import Address, Connection
@@ -62,13 +63,16 @@ def opened(state: Path, settings: ServerSettings, clock: Clock, role: Role) -> I
     Raises:
         UsageError: the folder, the database, a key or the broker's users file is unusable.
     """
-    database = Database.open(state / "server.sqlite", clock)
+    database = open_database(state, settings, clock)
     try:
         key = SigningKey.load_or_create(state / "keys" / "server.key")
         own = users.ensure_server_user(state)
         repository = OnlineRepository.open(state, clock)
         registration.reconcile(database, repository, clock)
-        ingest = Ingest(database, key, clock)
+        budget = Budget(
+            car_bytes=settings.quarantine_car_bytes, all_bytes=settings.quarantine_bytes
+        )
+        ingest = Ingest(database, key, clock, budget)
         yield Server(
             context=Context(
                 state=state,

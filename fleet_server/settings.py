@@ -15,6 +15,7 @@ PREFIX = "PARKFLEET_SERVER"
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
+Kept = Annotated[int, msgspec.Meta(ge=1024 * 1024, le=2**40)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
 
 
@@ -26,6 +27,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `advertised_broker_host`, `advertised_broker_port`: where cars are told that it is; the same
     where they are not set.
     `broker_ca_file`: the certificate authority of a broker with TLS; cars are given its content.
+    `database`: a PostgreSQL database in place of the SQLite file in the state folder, as in
+    postgresql://fleet@host/parkfleet; the password lies in ~/.pgpass.
+    `objects`: where the received bytes are kept in place of the database, as in s3://bucket/prefix;
+    credentials are read from the environment (AWS_ACCESS_KEY_ID ...).
+    `quota_bytes`, `quota_rows`: what one car may send in a minute; what is above is not taken in,
+    and the car sends it again later.
+    `quarantine_car_bytes`, `quarantine_bytes`: how much is kept of refused messages, of one car and
+    of all; the oldest make room.
     `first_training_pairs`: labelled pairs with pictures that a deployment needs for a first model.
     `first_training_manoeuvres`: manoeuvres that each contributing car needs for a first model.
     `retrain_pairs`: such pairs since the error rose that a retraining needs.
@@ -47,6 +56,12 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     advertised_broker_host: str | None = None
     advertised_broker_port: Port | None = None
     broker_ca_file: str | None = None
+    database: str | None = None
+    objects: str | None = None
+    quota_bytes: Positive = 64 * 1024 * 1024
+    quota_rows: Positive = 60_000
+    quarantine_car_bytes: Kept = 16 * 1024 * 1024
+    quarantine_bytes: Kept = 256 * 1024 * 1024
     first_training_pairs: Positive = 400
     first_training_manoeuvres: Positive = 2
     retrain_pairs: Positive = 150

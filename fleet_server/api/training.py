@@ -149,7 +149,7 @@ def get_pairs(job: JobId, context: Served, _who: Trainer, cursor: Cursor = 0) ->
     """Return the next pairs that a running job learns from, with their pictures, as msgpack."""
     with context.database.read() as connection:
         row = jobs.held(connection, job, attempt=None)
-        body = pairs.page(connection, row, after=cursor)
+        body = pairs.page(connection, row, objects=context.database.objects, after=cursor)
     return Response(body, media_type="application/x-msgpack")
 
 
