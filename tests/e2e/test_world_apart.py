@@ -1,0 +1,104 @@
+"""The world runs on in another process, whatever becomes of the one that drives in it."""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.apart import Apart, Drive, hang, kill, kill_supervisor
+
+pytestmark = pytest.mark.e2e
+
+LIMIT_US = 200_000
+"""A promise to whoever stands behind the car, and so the one absolute time that a test asserts."""
+
+
+@pytest.mark.parametrize("strike", [kill, hang, kill_supervisor])
+def test_motors_are_off_within_200_ms_of(tmp_path: Path, strike: Callable[[Drive], None]) -> None:
+    with Apart(tmp_path) as apart, apart.driving() as drive:
+        apart.roll()
+        struck_us = apart.clock.monotonic_us()
+        strike(drive)
+        off_us = apart.off_after_us(struck_us)
+        assert off_us is not None, drive.said()
+        assert off_us <= LIMIT_US
+        assert apart.hand.look().contacts == 0
+
+
+def test_without_a_supervisor_the_pins_of_a_killed_drive_keep_driving(tmp_path: Path) -> None:
+    with Apart(tmp_path) as apart, apart.driving(supervised=False) as drive:
+        rolling = apart.roll()
+        kill(drive)
+        assert apart.off_after_us(rolling.now_us) is None
+        assert apart.hand.look().contacts == 1
+        told = apart.run("device", "stop-motors", "--home", str(apart.home))
+        assert (told.returncode, told.stdout) == (0, "motors cut\n")
+        assert not apart.hand.look().is_driven
+
+
+def test_strict_gpiod_cuts_the_motors_with_nobody_left_to_do_it(tmp_path: Path) -> None:
+    with Apart(tmp_path, strict=True) as apart, apart.driving(supervised=False) as drive:
+        apart.roll()
+        struck_us = apart.clock.monotonic_us()
+        kill(drive)
+        off_us = apart.off_after_us(struck_us)
+        assert off_us is not None
+        assert off_us <= LIMIT_US
+
+
+def test_a_car_that_was_killed_starts_again_with_the_sensor_as_it_was_left(tmp_path: Path) -> None:
+    with Apart(tmp_path) as apart:
+        with apart.driving() as drive:
+            apart.roll()
+            kill(drive)
+            assert drive.process.wait(30) == 1
+            assert "motors=cut" in drive.said()
+        with apart.driving() as drive:
+            apart.roll()
+            parked = apart.until(lambda: None if (seen := apart.hand.look()).lamp else seen)
+            assert drive.end() == 0, drive.said()
+        assert parked.contacts == 0
+        assert 32.0 < parked.distance_mm < 48.0
+
+
+def test_asked_to_end_in_a_manoeuvre_the_drive_takes_its_time_to_write(tmp_path: Path) -> None:
+    with Apart(tmp_path) as apart, apart.driving() as drive:
+        apart.roll()
+        assert drive.end() == 0, drive.said()
+        assert not apart.hand.look().is_driven
+        assert "reason=shutdown" in drive.said()
+
+
+def test_a_world_that_dies_is_a_fault_of_the_instruments_and_no_crash(tmp_path: Path) -> None:
+    with Apart(tmp_path) as apart, apart.driving() as drive:
+        apart.roll()
+        apart.world.send_signal(signal.SIGKILL)
+        apart.until(lambda: "manoeuvre_ended" in drive.said())
+        assert "wheels_failed" in drive.said()
+        assert drive.end() == 1
+        assert "Traceback" not in drive.said()
+        assert "parkfleet: wheels: " in drive.said()
+        told = apart.run("device", "drive", "--home", str(apart.home))
+        assert told.returncode == 1
+        assert told.stderr.startswith("parkfleet: no world at ")
+        assert told.stderr.count("\n") == 1
+
+
+def test_two_drives_cannot_have_one_cars_pins(tmp_path: Path) -> None:
+    with Apart(tmp_path) as apart, apart.driving():
+        other = tmp_path / "other"
+        other.mkdir()
+        for name in ("device.toml", "world.toml"):
+            (other / name).write_text((apart.home / name).read_text())
+        told = apart.run("device", "drive", "--home", str(other))
+        assert told.returncode == 1
+        assert "busy" in told.stderr
+        assert "Traceback" not in told.stderr
+
+
+def test_a_world_ends_on_sigterm_and_takes_its_socket_along(tmp_path: Path) -> None:
+    with Apart(tmp_path) as apart:
+        apart.world.send_signal(signal.SIGTERM)
+        assert apart.world.wait(10) == 0
+        assert not apart.socket.exists()
