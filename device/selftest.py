@@ -13,18 +13,19 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import pairwise
-from statistics import median, quantiles
+from statistics import median
 from typing import Literal
 
 import msgspec
 import numpy as np
 
+from device import selftest_model
 from device.calibration import load_newest
-from device.drive.loop import TURN_US, only_one
-from device.drive.models import load
+from device.drive.loop import only_one
 from device.hardware import Frame, Instruments
 from device.home import Home
 from device.journal import Journal
+from device.selftest_model import NothingToTestError
 from device.settings import DeviceSettings
 from shared.clock import Clock
 from shared.errors import HardwareError, ParkfleetError, RefusedError, UsageError
@@ -35,7 +36,6 @@ Verdict = Literal["pass", "fail", "skip"]
 
 _FRAMES = 15
 _READINGS = 15
-_ESTIMATES = 100
 _LOOK_US = 5_000
 _WATCH_US = 2_000_000
 _TURN_WHEELS_US = 500_000
@@ -76,7 +76,8 @@ def selftest(
     """
     picture, checks = _instruments(home, open_car, moves=moves)
     checks += [
-        _made("model", lambda: _model(home, clock, picture)),
+        _made("model", lambda: selftest_model.speed(home, clock, picture)),
+        _made("golden pictures", lambda: selftest_model.answers(home)),
         _made("calibration", lambda: _calibration(home)),
         _made("disk", lambda: _disk(home, settings)),
         _made("journal", lambda: _journal(home)),
@@ -86,14 +87,10 @@ def selftest(
     return Report(passed=all(c.verdict != "fail" for c in checks), checks=tuple(checks))
 
 
-class _SkippedError(Exception):
-    """There is nothing to check here."""
-
-
 def _made(name: str, check: Callable[[], str]) -> Check:
     try:
         return Check(name=name, verdict="pass", detail=check())
-    except _SkippedError as skipped:
+    except NothingToTestError as skipped:
         return Check(name=name, verdict="skip", detail=str(skipped))
     except (ParkfleetError, OSError) as error:
         return Check(name=name, verdict="fail", detail=" ".join(str(error).split())[:300])
@@ -155,7 +152,7 @@ def _camera(car: Instruments, seen: list[Pixels]) -> str:
 
 def _range(car: Instruments) -> str:
     if car.range_sensor is None:
-        raise _SkippedError("none is fitted: the car can park by its model only")
+        raise NothingToTestError("none is fitted: the car can park by its model only")
     ranges: list[float | None] = []
     end_us = car.clock.monotonic_us() + _WATCH_US
     while len(ranges) < _READINGS and car.clock.monotonic_us() < end_us:
@@ -200,42 +197,10 @@ def _controls(car: Instruments) -> str:
     return f"{pressed} is pressed" if pressed else "answer; nothing is pressed"
 
 
-def _model(home: Home, clock: Clock, picture: Pixels | None) -> str:
-    if not home.journal.exists():
-        raise _SkippedError("no journal yet: this car never drove")
-    journal = Journal.open(home.journal)
-    try:
-        digest = journal.active_model()
-    finally:
-        journal.close()
-    if digest is None:
-        raise _SkippedError("none is installed: the car parks by its sensor")
-    model = load(home, digest, WALL_DISTANCE)
-    shape = (WALL_DISTANCE.picture_height, WALL_DISTANCE.picture_width, 3)
-    pictures = [np.full(shape, level, dtype=np.uint8) for level in (0, 128, 255)]
-    pictures += [picture] if picture is not None else []
-    # `estimate` refuses an answer that is no number.
-    answers = [model.estimate(each) for each in pictures]
-    frame = np.repeat(np.repeat(pictures[-1], 2, axis=0), 2, axis=1)
-    took_us = []
-    for _ in range(_ESTIMATES):
-        begun_us = clock.monotonic_us()
-        model.estimate(prepare(frame, WALL_DISTANCE))
-        took_us.append(clock.monotonic_us() - begun_us)
-    p99_us = quantiles(took_us, n=100)[98]
-    if p99_us > TURN_US:
-        raise RefusedError(f"p99 of an estimate is {p99_us / 1000:.1f} ms, a frame has 33.3 ms")
-    value, sigma = answers[-1]
-    return (
-        f"{digest[:12]} answers {value:.0f} mm, sigma {sigma:.0f} mm; p99 {p99_us / 1000:.2f} ms "
-        f"of the frame's 33.3 ms"
-    )
-
-
 def _calibration(home: Home) -> str:
     found = load_newest(home)
     if found is None:
-        raise _SkippedError("none yet: parkfleet device calibrate --distance MM")
+        raise NothingToTestError("none yet: parkfleet device calibrate --distance MM")
     return (
         f"{found.name}: {found.correction_mm:+.1f} mm is taken off, noise {found.noise_mm:.1f} mm"
     )
@@ -255,7 +220,7 @@ def _disk(home: Home, settings: DeviceSettings) -> str:
 
 def _journal(home: Home) -> str:
     if not home.journal.exists():
-        raise _SkippedError("none yet: this car never drove")
+        raise NothingToTestError("none yet: this car never drove")
     journal = Journal.open(home.journal)
     try:
         verdict = journal.one("PRAGMA quick_check(1)")
@@ -283,7 +248,7 @@ def _broker(home: Home) -> str:
     from device.agent.enrolment import load_enrolment
 
     if not home.enrolment.exists():
-        raise _SkippedError("this car is not enrolled")
+        raise NothingToTestError("this car is not enrolled")
     enrolment = load_enrolment(home)
     place = (enrolment.broker_host, enrolment.broker_port)
     try:

@@ -3,7 +3,8 @@
 Laws:
 - the digest is the model; every other field describes those exact bytes;
 - a car loads a model only where the tensors in the file equal the manifest's;
-- the manifest travels inside signed metadata, so whoever holds it can trust it.
+- the manifest travels inside signed metadata, so whoever holds it can trust it;
+- what a manifest does not have is not in its text, so that an older car reads what it always read.
 
 A model has two outputs, told apart by name: `value` (0..1 over the task's range) and `log_sigma`
 (natural logarithm of one standard deviation, in the same 0..1 units).
@@ -20,6 +21,9 @@ from shared.samples import Count, Record
 from shared.task import Task
 
 _LIMIT_BYTES = 64 * 1024
+_Answers = Annotated[
+    tuple[Annotated[int, msgspec.Meta(ge=-128, le=255)], ...], msgspec.Meta(max_length=64)
+]
 
 
 class Tensor(Record, frozen=True):
@@ -35,8 +39,32 @@ class Tensor(Record, frozen=True):
     zero_point: int = 0
 
 
-class Manifest(Record, frozen=True):
-    """Everything that must be known about a model file."""
+class Golden(Record, frozen=True):
+    """What a model answered to the golden pictures in LiteRT, on the machine that made it.
+
+    `pictures` names the set (`shared.golden`); one answer a picture, in the set's order, as the
+    quantised numbers of the outputs `value` and `log_sigma`.
+    """
+
+    pictures: Sha256
+    value: _Answers
+    log_sigma: _Answers
+
+    def __post_init__(self) -> None:
+        """Refuse answers that are not pairs.
+
+        Raises:
+            ValueError: there are more of one output than of the other.
+        """
+        if len(self.value) != len(self.log_sigma):
+            raise ValueError(f"{len(self.value)} values and {len(self.log_sigma)} log sigmas")
+
+
+class Manifest(Record, frozen=True, omit_defaults=True):
+    """Everything that must be known about a model file.
+
+    `golden` came with the second version of manifests; without it nothing can be compared.
+    """
 
     sha256: Sha256
     size_bytes: Count
@@ -53,6 +81,7 @@ class Manifest(Record, frozen=True):
     minimum_device: Annotated[str, msgspec.Meta(max_length=32)]
     created_utc_us: Count
     trainer: Name
+    golden: Golden | None = None
 
     def to_json(self) -> str:
         """Return the manifest as canonical JSON text."""

@@ -7,15 +7,17 @@ Laws:
 - the pictures go in as a car puts them in: int8, one at a time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
+from shared import golden
 from shared.clock import Clock
 from shared.errors import RefusedError
-from shared.manifest import Tensor
+from shared.manifest import Golden, Tensor
+from shared.picture import Pixels
 from shared.samples import Record
 from shared.task import Task
 from trainer.dataset import Floats, Part, label_bins
@@ -88,22 +90,33 @@ def run(model: bytes, part: Part, *, clock: Clock) -> Answers:
         RefusedError: the file does not load or its tensors are not the three that must be there.
     """
     contract = tensors(model)
-    loaded = _load(model)
-    at = {
-        detail["name"]: detail["index"]
-        for detail in [*loaded.get_input_details(), *loaded.get_output_details()]
-    }
+    answer = _answering(model)
     outputs = np.zeros((2, len(part)), dtype=np.float32)
     took_us = np.zeros(len(part))
     for row, picture in enumerate(part.pictures):
         started_us = clock.monotonic_us()
-        loaded.set_tensor(at[PICTURE], (picture.astype(np.int16) - 128).astype(np.int8)[np.newaxis])
-        loaded.invoke()
-        for line, name in enumerate((VALUE, LOG_SIGMA)):
-            quantised = int(loaded.get_tensor(at[name])[0, 0])
+        for line, (name, quantised) in enumerate(answer(picture).items()):
             outputs[line, row] = contract[name].scale * (quantised - contract[name].zero_point)
         took_us[row] = clock.monotonic_us() - started_us
     return Answers(outputs[0], outputs[1], float(np.median(took_us)))
+
+
+def golden_answers(model: bytes, task: Task) -> Golden | None:
+    """Return what `model` answers to the golden pictures; None where `task` takes another size.
+
+    Raises:
+        RefusedError: the file does not load.
+    """
+    shown = golden.pictures()
+    if not golden.suits(shown, task):
+        return None
+    answer = _answering(model)
+    answers = [answer(picture) for picture in shown]
+    return Golden(
+        pictures=golden.set_id(shown),
+        value=tuple(each[VALUE] for each in answers),
+        log_sigma=tuple(each[LOG_SIGMA] for each in answers),
+    )
 
 
 def judge(values: Floats, log_sigmas: Floats, labels: Floats, task: Task) -> Evaluation:
@@ -134,6 +147,22 @@ def _per_bin(absolute: Floats, labels: Floats, task: Task) -> tuple[LabelBin, ..
         )
         for number in np.unique(numbers).tolist()
     )
+
+
+def _answering(model: bytes) -> Callable[[Pixels], dict[str, int]]:
+    """Return what answers to a picture: `value` and `log_sigma`, quantised, in that order."""
+    loaded = _load(model)
+    at = {
+        detail["name"]: detail["index"]
+        for detail in [*loaded.get_input_details(), *loaded.get_output_details()]
+    }
+
+    def answer(picture: Pixels) -> dict[str, int]:
+        loaded.set_tensor(at[PICTURE], (picture.astype(np.int16) - 128).astype(np.int8)[np.newaxis])
+        loaded.invoke()
+        return {name: int(loaded.get_tensor(at[name])[0, 0]) for name in (VALUE, LOG_SIGMA)}
+
+    return answer
 
 
 def _load(model: bytes) -> Interpreter:

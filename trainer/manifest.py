@@ -24,7 +24,7 @@ def build(
     created_utc_us: int,
     trainer: str,
 ) -> Manifest:
-    """Return the manifest of `model`.
+    """Return the manifest of `model`, with its answers to the golden pictures.
 
     Raises:
         RefusedError: LiteRT does not load `model`, or its tensors are not the ones expected.
@@ -46,6 +46,7 @@ def build(
         minimum_device=__version__,
         created_utc_us=created_utc_us,
         trainer=trainer,
+        golden=evaluate.golden_answers(model, task),
     )
 
 

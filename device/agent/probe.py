@@ -5,6 +5,7 @@ Laws:
   child and refuses the model, and agent and drive go on;
 - a model passes only if it loads in the runtime that will run it, has the manifest's tensors and
   gives finite estimates for every picture;
+- where the manifest holds the trainer's answers to the golden pictures, it gives the same ones;
 - the pictures are made up, the same for every model: the child sees none of the owner's.
 
 The child is `python -m device.agent.probe MODEL MANIFEST`; it says one JSON object and ends.
@@ -91,7 +92,9 @@ def _ending(status: int) -> str:
 
 def try_model(model: Path, manifest: Path, clock: Clock) -> Verdict:
     """Load and run the model in this process and say what was found."""
+    from device import golden
     from device.drivers.tflite import TfliteModel
+    from shared.golden import pictures as golden_pictures
 
     try:
         described = Manifest.from_json(manifest.read_bytes())
@@ -102,6 +105,7 @@ def try_model(model: Path, manifest: Path, clock: Clock) -> Verdict:
                 start_us = clock.monotonic_us()
                 estimates.append(loaded.estimate(picture))
                 durations_us.append(clock.monotonic_us() - start_us)
+        agreement = golden.compare(described, loaded.estimate, golden_pictures())
     except (ParkfleetError, OSError) as error:
         return Verdict(reason=str(error)[:200] or type(error).__name__)
     median_us = float(sorted(durations_us)[len(durations_us) // 2])
@@ -111,6 +115,11 @@ def try_model(model: Path, manifest: Path, clock: Clock) -> Verdict:
         "estimate_low": min(value for value, _ in estimates),
         "estimate_high": max(value for value, _ in estimates),
     }
+    if agreement is not None:
+        evidence["golden_pictures"] = float(agreement.pictures)
+        evidence["golden_steps"] = agreement.steps
+        if not agreement.holds:
+            return Verdict(reason=f"not its trainer's answers: {agreement}", evidence=evidence)
     slow = f"an estimate takes {median_us:.0f} us, limit {LATENCY_LIMIT_US}"
     return Verdict(reason=slow if median_us > LATENCY_LIMIT_US else "", evidence=evidence)
 

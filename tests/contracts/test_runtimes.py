@@ -9,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from device.golden import compare
 from hardware_sim.render import Renderer
 from hardware_sim.scene import load
+from shared import golden
 from shared.manifest import Manifest
 
 pytestmark = pytest.mark.e2e
@@ -49,6 +51,18 @@ def _estimates(python: Path, pictures: Path) -> list[tuple[float, float]]:
     assert done.returncode == 0, done.stderr.decode()
     found: list[tuple[float, float]] = json.loads(done.stdout)
     return found
+
+
+def test_the_golden_pictures_are_answered_alike_where_the_model_will_run(tmp_path: Path) -> None:
+    if not _TFLITE_RUNTIME.exists():
+        pytest.skip("no environment with tflite-runtime: make venv32")
+    manifest = Manifest.from_json(_MODEL.with_suffix(".golden.json").read_text())
+    shown = golden.pictures()
+    np.save(tmp_path / "golden.npy", np.stack(shown))
+    answers = iter(_estimates(_TFLITE_RUNTIME, tmp_path / "golden.npy"))
+    agreement = compare(manifest, lambda _picture: next(answers), shown)
+    assert agreement is not None
+    assert agreement.holds, str(agreement)
 
 
 def test_both_runtimes_agree_within_two_output_steps(pictures: Path) -> None:

@@ -1,21 +1,27 @@
 """The self-test finds what is broken, and names it."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from device.calibration import Calibration, store
 from device.drive.loop import only_one
+from device.drivers.tflite import TfliteModel
 from device.hardware import Frame, Instruments, RangeReading
 from device.selftest import Report, selftest
 from device.settings import DeviceSettings
-from shared import cli
+from shared import cli, golden
 from shared.clock import SystemClock
 from shared.errors import HardwareError, UsageError
+from shared.manifest import Golden, Manifest
 from tests.device.fakes import (
+    DATA,
+    TINY,
     Car,
     FakeCamera,
     FakeClock,
@@ -97,11 +103,52 @@ def test_a_sound_car_passes_and_every_line_says_what_was_seen(tmp_path: Path) ->
             ("camera", "range sensor", "wheels", "lamp and buzzer", "controls"), "pass"
         ),
         **dict.fromkeys(("model", "calibration", "disk", "journal", "clock"), "pass"),
-        "broker": "skip",
+        **dict.fromkeys(("golden pictures", "broker"), "skip"),
     }
     assert "30 pictures a second" in lines["camera"]
     assert "calibration-1" in lines["calibration"]
     assert "p99" in lines["model"]
+    assert "older trainer" in lines["golden pictures"]
+
+
+def _answering(shift: int) -> Manifest:
+    """Return the tiny model's manifest with its answers to the golden pictures, shifted."""
+    shown, task = golden.pictures(), TINY.task
+    estimate = TfliteModel(DATA / "tiny.tflite", TINY).estimate
+    answers = [estimate(picture) for picture in shown]
+    values = [round((value - task.low) / task.span / TINY.value.scale) for value, _ in answers]
+    logs = [round(math.log(sigma / task.span) / TINY.log_sigma.scale) for _, sigma in answers]
+    told = Golden(
+        pictures=golden.set_id(shown),
+        value=tuple(each + TINY.value.zero_point + shift for each in values),
+        log_sigma=tuple(each + TINY.log_sigma.zero_point for each in logs),
+    )
+    return msgspec.structs.replace(TINY, golden=told)
+
+
+@pytest.mark.parametrize(
+    ("shift", "verdict"),
+    [
+        (0, "pass: 8 golden pictures, value at most 0 output steps"),
+        (2, "pass: 8 golden pictures, value at most 2 output steps"),
+        (3, "fail: 8 golden pictures, value at most 3 output steps"),
+    ],
+)
+def test_golden_pictures_are_answered_in_this_runtime_as_where_the_model_was_made(
+    tmp_path: Path, shift: int, verdict: str
+) -> None:
+    car = Car(tmp_path)
+    car.install()
+    car.home.manifest(TINY.sha256).write_text(_answering(shift).to_json())
+    report, lines = outcome(car)
+    assert lines["golden pictures"].startswith(verdict)
+    assert report.passed == verdict.startswith("pass")
+
+
+def test_a_car_without_a_model_has_no_golden_answers_to_compare(tmp_path: Path) -> None:
+    report, lines = outcome(Car(tmp_path))
+    assert report.passed
+    assert lines["golden pictures"].startswith("skip")
 
 
 def test_nothing_moves_unless_it_is_asked_for(tmp_path: Path) -> None:

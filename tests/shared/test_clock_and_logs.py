@@ -53,3 +53,18 @@ def test_an_event_is_one_line_on_standard_error(capsys: pytest.CaptureFixture[st
         r"batch_stored device=car-1 samples=4\n",
         seen.err,
     )
+
+
+@pytest.mark.usefixtures("_root_logger")
+def test_what_is_bound_ends_every_line_of_the_block_and_no_other(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure()
+    logger = logging.getLogger("shared.example")
+    with logs.bound(request="r1"):
+        with logs.bound(batch="b2"):
+            logger.info("inner n=%d", 1)
+        logger.info("outer")
+    logger.info("after")
+    ends = [line.partition("shared.example ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert ends == ["inner n=1 request=r1 batch=b2", "outer request=r1", "after"]

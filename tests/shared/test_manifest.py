@@ -1,6 +1,7 @@
 """A model's identity and the release that carries it."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,12 +12,13 @@ from hypothesis import strategies as st
 from shared import releases
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
-from shared.manifest import Manifest, Tensor, to_label, to_sigma
+from shared.manifest import Golden, Manifest, Tensor, to_label, to_sigma
 from shared.messages import TargetPath
 from shared.task import WALL_DISTANCE
 from shared.topics import CHUNK_BYTES
 
 MODEL = bytes(range(256)) * 700
+MODELS = Path(__file__).parents[1] / "golden" / "models"
 TENSOR = Tensor(name="serving_default:0", shape=(1, 75, 100, 3), dtype="int8", scale=1 / 255)
 MANIFEST = Manifest(
     sha256=sha256_hex(MODEL),
@@ -42,6 +44,31 @@ def test_a_manifest_survives_as_text_and_always_has_the_same_text() -> None:
     assert Manifest.from_json(text) == MANIFEST
     assert Manifest.from_json(text.encode()) == MANIFEST
     assert Manifest.from_json(text).to_json() == text
+
+
+@pytest.mark.parametrize("shape", ["two-floors.json", "two-floors.golden.json"])
+def test_a_manifest_of_any_shape_is_read_and_keeps_its_text(shape: str) -> None:
+    text = (MODELS / shape).read_text().strip()
+    read = Manifest.from_json(text)
+    assert (read.golden is None) == (shape == "two-floors.json")
+    assert read.to_json() == text
+
+
+def test_golden_answers_survive_and_are_left_out_where_there_are_none() -> None:
+    told = Golden(pictures="a" * 64, value=(-128, 127), log_sigma=(0, 5))
+    manifest = msgspec.structs.replace(MANIFEST, golden=told)
+    assert Manifest.from_json(manifest.to_json()).golden == told
+    assert "golden" not in MANIFEST.to_json()
+
+
+@pytest.mark.parametrize(
+    "answers", ["[1]", "[1,2,3]", "[1,400]", "[1,null]", "[" + "1," * 64 + "1]"]
+)
+def test_golden_answers_come_in_pairs_of_bytes(answers: str) -> None:
+    told = Golden(pictures="a" * 64, value=(7, 7), log_sigma=(0, 5))
+    text = msgspec.structs.replace(MANIFEST, golden=told).to_json()
+    with pytest.raises(RefusedError):
+        Manifest.from_json(text.replace("[7,7]", answers))
 
 
 @given(text=st.text(st.characters(), max_size=200) | st.binary(max_size=200))

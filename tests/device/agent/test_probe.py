@@ -15,10 +15,12 @@ from device.home import Home
 from shared.clock import SystemClock
 from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
+from shared.manifest import Manifest
 from tests.device.agent.world import SECOND, Fleet, SettableClock, enrolled_home
 from tests.device.fakes import DATA, TINY
 
 MODEL = DATA / "tiny.tflite"
+MODELS = Path(__file__).parents[2] / "golden" / "models"
 
 
 @pytest.fixture
@@ -43,6 +45,25 @@ def test_a_good_model_passes_with_evidence() -> None:
     assert verdict.reason == ""
     assert verdict.evidence["pictures"] == 5
     assert 0 <= verdict.evidence["estimate_low"] < verdict.evidence["estimate_high"] <= 350.1
+
+
+def test_a_model_that_answers_as_it_did_where_it_was_made_passes_and_another_is_refused(
+    home: Home,
+) -> None:
+    golden = MODELS / "two-floors.golden.json"
+    model = MODELS / "two-floors.tflite"
+    good = try_model(model, golden, SystemClock())
+    assert good.reason == ""
+    assert good.evidence["golden_pictures"] == 8
+    assert good.evidence["golden_steps"] <= 2
+    told = Manifest.from_json(golden.read_bytes())
+    assert told.golden is not None
+    value = (told.golden.value[0] + 3, *told.golden.value[1:])
+    other = msgspec.structs.replace(told, golden=msgspec.structs.replace(told.golden, value=value))
+    home.manifest(told.sha256).write_text(other.to_json())
+    bad = try_model(model, home.manifest(told.sha256), SystemClock())
+    assert bad.reason.startswith("not its trainer's answers: 8 golden pictures, value at most 3")
+    assert bad.evidence["golden_steps"] == pytest.approx(3, abs=0.01)
 
 
 def test_a_slow_model_is_refused(home: Home) -> None:
