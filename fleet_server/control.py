@@ -5,7 +5,8 @@ Laws:
 - each step is one transaction that reads, decides and writes, so that a kill at any instant leaves
   either nothing done or all of it, and the next look goes on from there;
 - looking again without news changes nothing;
-- a look that finds nothing to do takes no write lock, so that ingest is not held up.
+- a look that finds nothing to do takes no write lock, so that ingest is not held up;
+- one process decides at a time: a step that writes checks its lease in the same transaction.
 """
 
 import logging
@@ -15,6 +16,7 @@ from collections.abc import Callable
 from sqlalchemy import Connection, select
 
 from fleet_server import learning, steering
+from fleet_server.leases import Lease
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Change, Database
 from fleet_server.storage.tables import deployments
@@ -29,9 +31,16 @@ Step = Callable[[Connection, str, int], Change | None]
 class Control:
     """The loop over one database."""
 
-    def __init__(self, database: Database, settings: ServerSettings, clock: Clock) -> None:
-        """Decide by `settings`."""
+    def __init__(
+        self,
+        database: Database,
+        settings: ServerSettings,
+        clock: Clock,
+        lease: Lease | None = None,
+    ) -> None:
+        """Decide by `settings`, for as long as `lease` is ours; without one nobody else decides."""
         self._database = database
+        self._lease = lease
         self._clock = clock
         self._interval_s = settings.control_interval_s
         rules = learning.rules(settings)
@@ -43,7 +52,11 @@ class Control:
         )
 
     def run(self, stop: threading.Event) -> None:
-        """Look, act and pause until `stop` is set."""
+        """Look, act and pause until `stop` is set.
+
+        Raises:
+            LeaseLostError: another process decides now.
+        """
         while not stop.wait(self._interval_s):
             try:
                 self.settle(stop)
@@ -76,6 +89,8 @@ class Control:
             if step(connection, deployment, now) is None:
                 return False
         with self._database.write() as connection:
+            if self._lease is not None:
+                self._lease.check(connection)
             # Decided anew under the write lock: what was read before may have changed since.
             act = step(connection, deployment, now)
             if act is None:

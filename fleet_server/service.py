@@ -2,17 +2,16 @@
 
 Laws:
 - every part that can fail for a person's mistake does so before anything is served;
-- bridge and control loop run in threads of their own beside the web server; a part that dies takes
-  the process down with it, so that a supervisor sees it and nothing works by halves;
+- parts (`parts`) run in threads of their own beside the web server; a part that dies takes the
+  process down with it, so that a supervisor sees it and nothing works by halves;
 - SIGTERM and SIGINT end everything within seconds; whatever was committed stays.
 """
 
 import logging
-import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,20 +21,19 @@ from typing import Literal
 import uvicorn
 from fastapi import FastAPI
 
-from fleet_server import console, registration
+from fleet_server import console, parts, registration
 from fleet_server.api.app import create_app
 from fleet_server.api.context import Context
-from fleet_server.bridge import Bridge
 from fleet_server.broker import users
-from fleet_server.control import Control
 from fleet_server.ingest import Ingest
+from fleet_server.leases import LeaseLostError
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.opening import open_database
 from fleet_server.storage.quarantine import Budget
 from shared.clock import Clock
 from shared.errors import UsageError
-from shared.mqtt import Address, Connection
+from shared.mqtt import Address
 from shared.signing import SigningKey
 
 logger = logging.getLogger(__name__)
@@ -143,36 +141,29 @@ def application(server: Server) -> FastAPI:
     return app
 
 
-def _parts(server: Server) -> Iterator[tuple[str, Callable[[threading.Event], None]]]:
-    context = server.context
-    if server.role in ("all", "ingest"):
-        bridge = Bridge(
-            Connection(server.address, client_id=_client_id(server.role)),
-            database=context.database,
-            repository=context.repository,
-            key=context.key,
-            clock=context.clock,
-            ingest=server.ingest,
-        )
-        yield "bridge", bridge.run
-    if server.role in ("all", "control"):
-        yield "control", Control(context.database, context.settings, context.clock).run
-
-
-def _client_id(role: Role) -> str:
-    """Return our name at the broker, where a new server for everything replaces the old one."""
-    return users.SERVER_USER if role == "all" else f"{users.SERVER_USER}-{role}-{os.getpid()}"
+def _parts(server: Server) -> Iterator[parts.Part]:
+    match server.role:
+        case "all":
+            return parts.all_parts(server.context, server.ingest, server.address)
+        case "ingest":
+            return parts.ingest_parts(server.context, server.ingest, server.address)
+        case "control":
+            return parts.control_parts(server.context, server.address)
+        case "api":
+            return iter(())
 
 
 def _thread(
     name: str,
-    part: Callable[[threading.Event], None],
+    part: parts.Run,
     stop: threading.Event,
     died: threading.Event,
 ) -> threading.Thread:
     def run() -> None:
         try:
             part(stop)
+        except (UsageError, LeaseLostError) as error:
+            logger.critical("part_ends part=%s reason=%r", name, str(error))
         finally:
             # A part returns only when it is told to; Python itself prints what killed it.
             if not stop.is_set():

@@ -124,6 +124,8 @@ class Connection:
         self._lock = threading.Lock()
         self._waiting = self._waiting_bytes = 0
         self._number = 0
+        self._asked: dict[int, str] = {}
+        self._refused: list[str] = []
         self._is_refused = False
         self._stopping = threading.Event()
         self._client = self._build(client_id or address.user)
@@ -171,7 +173,16 @@ class Connection:
 
     def subscribe(self, topic_filter: str, qos: int = 1) -> None:
         """Ask for messages on `topic_filter`; to be repeated on every `Connected`."""
-        self._client.subscribe(topic_filter, qos)
+        with self._lock:  # The answer may be there before `subscribe` has returned.
+            _, mid = self._client.subscribe(topic_filter, qos)
+            if mid is not None:
+                self._asked[mid] = topic_filter
+
+    def refused_filters(self) -> tuple[str, ...]:
+        """Return the filters that the broker refused since the last call. Some never say so."""
+        with self._lock:
+            refused, self._refused = tuple(self._refused), []
+        return refused
 
     def unsubscribe(self, topic_filter: str) -> None:
         """Ask for no more messages on `topic_filter`."""
@@ -214,6 +225,7 @@ class Connection:
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_pre_connect = self._on_pre_connect
+        client.on_subscribe = self._on_subscribe
         return client
 
     def _set_will(self) -> None:
@@ -268,6 +280,9 @@ class Connection:
             self._put(Disconnected(reason=f"refused: {reason}"))
             return
         self._number += 1
+        with self._lock:
+            self._asked.clear()
+            self._refused.clear()
         self._put(Connected())
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
@@ -281,6 +296,15 @@ class Connection:
         self._client.drop_out_messages()
         if not self._is_refused:  # Else it was told already, with a better reason.
             self._put(Disconnected(reason=str(reason)))
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Any
+    ) -> None:
+        with self._lock:
+            topic_filter = self._asked.pop(mid, "")
+            if topic_filter and any(code.is_failure for code in codes):
+                self._refused.append(topic_filter)
+                logger.warning("subscription_refused filter=%s", topic_filter)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
         self._put(

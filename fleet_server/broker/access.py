@@ -10,7 +10,7 @@ Laws:
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from fleet_server.broker.users import SERVER_USER, User, is_secret_of
+from fleet_server.broker.users import User, find_user, is_secret_of
 from shared import topics
 
 
@@ -43,10 +43,10 @@ class Access:
 
     def refuse_connection(self, knock: Knock) -> str | None:
         """Return why this connection is refused, or None where it is welcome."""
-        user = self._users.get(knock.user)
+        user = find_user(self._users, knock.user)
         if user is None or not is_secret_of(user, knock.secret):
             return "unknown user or wrong secret"
-        if not _is_own_client_id(knock.user, knock.client_id):
+        if knock.client_id != knock.user:
             return "the client id is not the user's name"
         if knock.will is not None:
             refusal = self.refuse_publish(knock.user, knock.will)
@@ -55,7 +55,7 @@ class Access:
 
     def refuse_publish(self, name: str, publish: Publish) -> str | None:
         """Return why user `name` may not say this, or None where it may."""
-        user = self._users.get(name)
+        user = find_user(self._users, name)
         found = topics.match(publish.topic)
         if user is None or found is None:
             return "unknown user" if user is None else "no topic of ours"
@@ -74,7 +74,7 @@ class Access:
         Shared subscriptions are refused whoever asks: this broker would take `$share/...` for a
         plain filter that never matches, which looks like success.
         """
-        user = self._users.get(name)
+        user = find_user(self._users, name)
         return (
             user is not None
             and not topic_filter.startswith("$")
@@ -87,10 +87,5 @@ class Access:
 
     def is_changed(self, name: str, since: "Access") -> bool:
         """Tell whether user `name` is gone or has another role or secret than in `since`."""
-        return self._users.get(name) != since._users.get(name)  # noqa: SLF001 - the same class
-
-
-def _is_own_client_id(user: str, client_id: str) -> bool:
-    if user == SERVER_USER and client_id.startswith(f"{SERVER_USER}-"):
-        return True
-    return client_id == user
+        before = find_user(since._users, name)  # noqa: SLF001 - the same class
+        return find_user(self._users, name) != before

@@ -4,7 +4,8 @@ Laws:
 - the file holds SHA-256 digests of random 256-bit secrets, never a secret; such secrets cannot be
   guessed, so a plain digest is enough and a log-in costs a microsecond instead of Argon2's 0.1 s;
 - it is replaced whole, by one writer at a time: whoever reads it sees a complete old or new state;
-- a user's name is also its only client id; `server` alone may run several, named `server-...`.
+- a user's name is also its only client id; the server's processes are users of their own, named
+  `server-...`, with the rights and the secret of `server`.
 
 The server's own secret lies beside it in `server.secret`, readable by its owner only.
 """
@@ -80,13 +81,28 @@ def read_users(path: Path) -> Mapping[str, User]:
         raise UsageError(f"{path} is not a users file: {error}") from None
 
 
+def server_user(part: str) -> str:
+    """Return the user name of the server's process `part`."""
+    return f"{SERVER_USER}-{part}"
+
+
+def is_reserved(name: str) -> bool:
+    """Tell whether a user of that name would speak for the server."""
+    return name == SERVER_USER or name.startswith(f"{SERVER_USER}-")
+
+
+def find_user(users: Mapping[str, User], name: str) -> User | None:
+    """Return the user called `name`, or None; the server's processes share one entry."""
+    return users.get(SERVER_USER if is_reserved(name) else name)
+
+
 def add_user(state_dir: Path, name: str, *, role: Role, secret_sha256: str) -> None:
     """Let `name` connect with the secret of that digest; replaces an older secret of that name.
 
     Raises:
         UsageError: the name or digest is malformed, the name is the server's or the file broken.
     """
-    if name == SERVER_USER or name.startswith(f"{SERVER_USER}-"):
+    if is_reserved(name):
         raise UsageError(f"the user name {name!r} belongs to the server")
     if not (is_device_name(name) if role == "device" else is_name(name)):
         raise UsageError(f"{name!r} is no name for a broker user of role {role}")

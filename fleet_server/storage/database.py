@@ -20,7 +20,8 @@ from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
-from fleet_server.storage import postgresql, sqlite, tables
+from fleet_server.storage import claims, postgresql, sqlite, tables
+from fleet_server.storage.claims import Claim
 from fleet_server.storage.objects import Objects
 from shared.clock import Clock
 from shared.errors import RetryLaterError, UsageError
@@ -97,6 +98,16 @@ class Database:
         """
         with _translated(), self._writers.begin() as connection:
             yield connection
+
+    def claim(self, name: str) -> Claim | None:
+        """Return the claim to `name`, or None where another process on this database holds it.
+
+        Raises:
+            RetryLaterError: the database cannot be reached now.
+            UsageError: its folder cannot be written.
+        """
+        with _translated():
+            return claims.claim(self._writers, name)
 
     def forget(self) -> None:
         """See to it that deleted rows can be read back no more, as far as the backend can.

@@ -54,9 +54,10 @@ class RunningBroker:
     port: int
     meet: Callable[..., Client]
 
-    def server(self, **how: object) -> Client:
+    def server(self, part: str = "", **how: object) -> Client:
         own = users.ensure_server_user(self.state_dir)
-        return self.meet(own.user, own.secret, **how)
+        user = users.server_user(part) if part else own.user
+        return self.meet(user, own.secret, **how)
 
     def car(self, name: str, **how: object) -> Client:
         secret = sha256_hex(name.encode())

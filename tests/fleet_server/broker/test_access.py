@@ -54,9 +54,12 @@ def test_a_knock_never_shows_its_secret() -> None:
     assert "device" not in repr(knock())
 
 
-@pytest.mark.parametrize("client_id", ["server", "server-ingest"])
-def test_the_server_may_run_several_clients(client_id: str) -> None:
-    assert ACCESS.refuse_connection(knock("server", "server", client_id)) is None
+@pytest.mark.parametrize("name", ["server", "server-ingest-1"])
+def test_each_process_of_the_server_is_a_user_with_the_servers_secret(name: str) -> None:
+    assert ACCESS.refuse_connection(knock(name, "server", name)) is None
+    assert ACCESS.refuse_connection(knock(name, "device", name)) is not None
+    assert ACCESS.refuse_publish(name, say(topics.DESIRED.topic(id="car-1"))) is None
+    assert "client id" in (ACCESS.refuse_connection(knock("server", "server", "server-1")) or "")
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,8 @@ def test_a_wrong_secret_is_refused(broker: RunningBroker) -> None:
 
 def test_a_foreign_client_id_is_refused(broker: RunningBroker) -> None:
     assert not broker.car("car-1", client_id="car-2").is_welcome
-    assert broker.server(client_id="server-ingest").is_welcome
+    assert not broker.server(client_id="car-1").is_welcome
+    assert broker.server(part="ingest-1").is_welcome
 
 
 def test_who_is_refused_takes_nothing_from_the_one_it_pretends_to_be(
@@ -182,7 +183,7 @@ def test_a_last_will_is_said_when_the_car_vanishes(broker: RunningBroker) -> Non
     arrived = server.next_message()
     assert arrived is not None
     assert arrived.payload == b"gone"
-    late = broker.server(client_id="server-late")
+    late = broker.server(part="late")
     late.connection.subscribe(topics.PRESENCE.filter())
     kept = late.next_message()
     assert kept is not None

@@ -1,0 +1,102 @@
+"""Leases: one holder at a time, the next at once when it dies, no writes of one who lost it."""
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from fleet_server import leases, registration
+from fleet_server.control import Control
+from fleet_server.leases import LeaseLostError
+from fleet_server.parts import run_together
+from fleet_server.settings import ServerSettings
+from fleet_server.storage.database import Database
+from tests.fleet_server.fleet import DEPLOYMENT, Fleet, manifest
+
+
+@pytest.fixture
+def other(fleet: Fleet) -> Iterator[Database]:
+    """Give the same database as another process would open it."""
+    database = Database.open(fleet.state / "server.sqlite", fleet.clock)
+    yield database
+    database.close()
+
+
+def test_one_process_at_a_time_holds_a_lease(fleet: Fleet, other: Database) -> None:
+    first = leases.take(fleet.database, "control", fleet.clock)
+    assert first is not None
+    assert leases.take(other, "control", fleet.clock) is None
+    first.claim.release()
+    second = leases.take(other, "control", fleet.clock)
+    assert second is not None
+    assert second.term > first.term
+
+
+def test_ingest_processes_are_numbered_and_a_free_number_is_used_again(
+    fleet: Fleet, other: Database
+) -> None:
+    taken = [leases.take_ingest(other, fleet.clock) for _ in range(3)]
+    assert [each and each[0] for each in taken] == [1, 2, 3]
+    assert taken[1] is not None
+    taken[1][1].claim.release()
+    again = leases.take_ingest(fleet.database, fleet.clock)
+    assert again is not None
+    assert again[0] == 2
+
+
+def test_there_is_a_last_number(fleet: Fleet) -> None:
+    held = [leases.take_ingest(fleet.database, fleet.clock) for _ in range(leases.INGESTS)]
+    assert None not in held
+    assert leases.take_ingest(fleet.database, fleet.clock) is None
+
+
+def test_the_lease_of_a_killed_process_is_free_at_once(fleet: Fleet) -> None:
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        own = Database.open(fleet.state / "server.sqlite", fleet.clock)
+        held = leases.take(own, "control", fleet.clock)
+        os.write(writing, b"held" if held else b"free")
+        time.sleep(60)
+        os._exit(0)
+    assert os.read(reading, 4) == b"held"
+    assert leases.take(fleet.database, "control", fleet.clock) is None
+    os.kill(child, 9)
+    os.waitpid(child, 0)
+    assert leases.take(fleet.database, "control", fleet.clock) is not None
+
+
+def test_a_control_loop_that_lost_its_lease_writes_nothing(fleet: Fleet) -> None:
+    lost = leases.take(fleet.database, "control", fleet.clock)
+    assert lost is not None
+    lost.claim.release()  # as PostgreSQL does with a session that it takes for dead
+    assert leases.take(fleet.database, "control", fleet.clock) is not None
+    with fleet.database.write() as connection:
+        registration.register(connection, manifest(), utc_us=fleet.clock.utc_us())
+    with pytest.raises(LeaseLostError):
+        Control(fleet.database, ServerSettings(), fleet.clock, lost).look()
+    assert fleet.queries.deployments(name=DEPLOYMENT)[0].latest is None
+
+
+def test_whoever_waits_is_told_to_stop(fleet: Fleet, other: Database) -> None:
+    assert leases.take(fleet.database, "control", fleet.clock) is not None
+    stop = threading.Event()
+    threading.Timer(0.05, stop.set).start()
+    assert leases.wait(other, "control", fleet.clock, stop) is None
+
+
+def test_parts_end_together_and_the_first_failure_is_raised() -> None:
+    ended: list[str] = []
+
+    def patient(stop: threading.Event) -> None:
+        stop.wait()
+        ended.append("patient")
+
+    def failing(_stop: threading.Event) -> None:
+        raise LeaseLostError("gone")
+
+    with pytest.raises(LeaseLostError, match="gone"):
+        run_together([("a", patient), ("b", failing)], threading.Event())
+    assert ended == ["patient"]
