@@ -33,6 +33,9 @@ from shared.task import WALL_DISTANCE
 
 _PREFIX: Final = "PARKFLEET_SIM_WORLD"
 _FRAME_US: Final = 33_333
+_BUS_PATIENCE_S: Final = 0.1
+"""The control loop waits for the bus, and calls a turn of 150 ms overrun."""
+
 _Side = Annotated[int, msgspec.Meta(ge=16, le=1280)]
 
 
@@ -69,13 +72,16 @@ def open_instruments(configuration: Path | None) -> Instruments:
         signals = GpioSignals(wanted.pins, factory)
         controls = GpioControls(wanted.pins, factory)
         picam2 = ApartPicamera2(
-            Link(path, "camera"), width=wanted.width, height=wanted.height, frame_us=_FRAME_US
+            Link(path, "camera"),
+            width=wanted.width,
+            height=wanted.height,
+            frame_us=_FRAME_US,
         )
         opened.callback(picam2.close)
         camera = Picamera2Camera(picam2, wanted.camera)
         range_sensor = None
         if wanted.has_range_sensor:
-            bus = ApartBus(Link(path, "bus"))
+            bus = ApartBus(Link(path, "bus", patience_s=_BUS_PATIENCE_S))
             opened.callback(bus.deinit)
             range_sensor = Vl53l0xRange(bus, clock, offset_mm=wanted.range_offset_mm)
         opened.pop_all()

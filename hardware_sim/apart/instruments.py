@@ -29,9 +29,10 @@ class ApartBus(BusioFace):
     """The I2C bus of a world, as `busio.I2C`."""
 
     def __init__(self, link: Link) -> None:
-        """Talk over `link`, opened for the bus."""
+        """Talk over `link`, opened for the bus with a control loop's patience."""
         super().__init__()
         self._link = link
+        self._number = 0
 
     def exchange(self, address: int, written: bytes | None, wanted: int) -> bytes:
         """Write (unless None), then read `wanted` bytes (unless 0), and return what was read.
@@ -39,15 +40,27 @@ class ApartBus(BusioFace):
         Raises:
             OSError: nothing answers at `address`, or the world is gone.
         """
-        answer = self._link.ask(wire.Transfer(address=address, written=written, wanted=wanted))
-        if not isinstance(answer, wire.Read) or len(answer.data) != wanted:
-            raise OSError(errno.EPROTO, "the world answered something else")
-        return answer.data
+        self._number += 1
+        self._link.say(
+            wire.Transfer(number=self._number, address=address, written=written, wanted=wanted)
+        )
+        while True:
+            answer = self._link.hear()
+            if isinstance(answer, wire.Failed) and answer.number == self._number:
+                raise OSError(answer.errno, answer.text)
+            if isinstance(answer, wire.Read) and answer.number == self._number:
+                return _of_length(answer.data, wanted)
 
     def deinit(self) -> None:
         """Release the bus."""
         super().deinit()
         self._link.close()
+
+
+def _of_length(data: bytes, wanted: int) -> bytes:
+    if len(data) != wanted:
+        raise OSError(errno.EPROTO, f"the world answered {len(data)} bytes of {wanted}")
+    return data
 
 
 class _Buffer:
@@ -84,6 +97,7 @@ class ApartPicamera2:
             OSError: the camera cannot do this, or the world is gone.
         """
         self._link.ask(self._wanted)
+        self._link.listen()
         self._thread.start()
 
     def stop(self) -> None:
@@ -101,7 +115,7 @@ class ApartPicamera2:
     def _receive(self) -> None:
         while True:
             try:
-                self._deliver(self._link.hear(wait=True))
+                self._deliver(self._link.hear())
             except OSError as error:
                 if not self._is_closing:
                     _log.error("camera_lost error=%s", error.strerror)

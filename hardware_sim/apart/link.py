@@ -3,8 +3,9 @@
 Laws:
 - only this user's processes get in: the socket's file has mode 0600 from its first moment;
 - a file that a killed world left behind is replaced, anything else in its place is left alone;
-- a car waits for a world no longer than its control loop may stand still; who did not answer in
-  time is not asked again, since its late answer would pass for the next one;
+- nobody waits without end for a world: what a control loop asks has its own, shorter patience;
+- a question that was not answered in time ends its connection, unless its answer carries a number:
+  a late answer would pass for the next one;
 - whatever goes wrong on a car's side is an `OSError`, as from the kernel's own device files.
 """
 
@@ -19,8 +20,7 @@ from typing import Final
 from hardware_sim.apart import wire
 from shared.errors import HardwareError, RefusedError, UsageError
 
-_PATIENCE_S: Final = 0.1
-"""Less than the 150 ms after which the car's rules call a turn overrun."""
+_PATIENCE_S: Final = 5.0
 
 _GONE: Final = "the world is gone"
 _WAITING: Final = 16
@@ -59,8 +59,10 @@ def listening(path: Path) -> Iterator[socket.socket]:
 class Link:
     """A car's connection to one device of a world."""
 
-    def __init__(self, path: Path, device: wire.Device) -> None:
+    def __init__(self, path: Path, device: wire.Device, *, patience_s: float = _PATIENCE_S) -> None:
         """Open `device` of the world that listens at `path`.
+
+        From then on nothing waits longer than `patience_s`.
 
         Raises:
             HardwareError: nobody listens there, or the device is not to be had.
@@ -81,6 +83,7 @@ class Link:
         except OSError as error:
             self._socket.close()
             raise HardwareError(f"the world at {path}: {device}: {error.strerror}") from None
+        self._socket.settimeout(patience_s)
 
     def say(self, message: wire.ToWorld) -> None:
         """Send `message`; it is on its way when this returns, and nobody waited for it.
@@ -92,24 +95,21 @@ class Link:
             self._socket.send(wire.encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
         except (BrokenPipeError, ConnectionResetError):
             raise OSError(errno.EPIPE, _GONE) from None
-        except BlockingIOError:
-            self.close()
+        except (BlockingIOError, TimeoutError):
+            self.shut()
             raise OSError(errno.ETIMEDOUT, "the world takes nothing any more") from None
 
-    def hear(self, *, wait: bool = False) -> wire.FromWorld:
-        """Return the next message, however long it takes if `wait` is set.
+    def hear(self) -> wire.FromWorld:
+        """Return the next message.
 
         Raises:
             OSError: the world is gone, talks nonsense or does not answer.
         """
         try:
-            if wait:
-                self._socket.settimeout(None)
             packet = self._socket.recv(wire.PACKET_BYTES)
         except ConnectionResetError:
             raise OSError(errno.EPIPE, _GONE) from None
         except TimeoutError:
-            self.close()
             raise OSError(errno.ETIMEDOUT, "the world does not answer") from None
         if not packet:
             raise OSError(errno.EPIPE, _GONE)
@@ -126,10 +126,18 @@ class Link:
             OSError: the world refused, with the reason's number, or as `say` and `hear`.
         """
         self.say(message)
-        answer = self.hear()
+        try:
+            answer = self.hear()
+        except OSError:
+            self.close()
+            raise
         if isinstance(answer, wire.Failed):
             raise OSError(answer.errno, answer.text)
         return answer
+
+    def listen(self) -> None:
+        """Be told rather than ask from now on: `hear` waits without end, `say` not at all."""
+        self._socket.settimeout(None)
 
     def shut(self) -> None:
         """End the connection; whoever waits in `hear` wakes up."""

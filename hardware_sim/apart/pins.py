@@ -27,7 +27,8 @@ from shared.clock import Clock
 _log = logging.getLogger(__name__)
 
 _PI_4B: Final = 0xC03114
-_PATIENCE_S: Final = 0.1
+_PATIENCE_S: Final = 5.0
+"""Pins are taken before a car moves, or to cut its motors: late is better than not at all."""
 
 
 class ApartPin(PiPin):  # type: ignore[misc] # gpiozero ships no types
@@ -136,6 +137,7 @@ class ApartPinFactory(PiFactory):  # type: ignore[misc] # gpiozero ships no type
         self._levels: dict[int, float] = {}
         self._numbered: dict[int, ApartPin] = {}
         self._is_closing = False
+        link.listen()
         self._thread = threading.Thread(target=self._listen, name="pins", daemon=True)
         self._thread.start()
 
@@ -200,7 +202,7 @@ class ApartPinFactory(PiFactory):  # type: ignore[misc] # gpiozero ships no type
     def _listen(self) -> None:
         while True:
             try:
-                message = self._link.hear(wait=True)
+                message = self._link.hear()
             except OSError as error:
                 if not self._is_closing:
                     _log.error("pins_lost error=%s", error.strerror)

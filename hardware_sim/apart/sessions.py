@@ -126,8 +126,9 @@ class BusSession:
         try:
             read = self._bus.exchange(message.address, message.written, message.wanted)
         except OSError as error:
-            return wire.Failed(errno=error.errno or errno.EIO, text=error.strerror or "")
-        return wire.Read(data=read)
+            code, text = error.errno or errno.EIO, error.strerror or ""
+            return wire.Failed(number=message.number, errno=code, text=text)
+        return wire.Read(number=message.number, data=read)
 
     def stepped(self) -> None:
         """Do nothing: a chip speaks when it is asked."""

@@ -35,6 +35,7 @@ SOCKET: Final = "var/world.socket"
 _Pin = Annotated[int, msgspec.Meta(ge=0, le=27)]
 _Level = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
 _Side = Annotated[int, msgspec.Meta(ge=16, le=1280)]
+_Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 _Length = Annotated[int, msgspec.Meta(ge=0, le=256)]
 _Bytes = Annotated[bytes, msgspec.Meta(max_length=256)]
 _Errno = Annotated[int, msgspec.Meta(ge=1, le=4095)]
@@ -68,8 +69,12 @@ class Write(_Wired, frozen=True):
 
 
 class Transfer(_Wired, frozen=True):
-    """One exchange on the bus: write (unless None), then read (unless 0)."""
+    """One exchange on the bus: write (unless None), then read (unless 0).
 
+    The answer has the same `number`, by which one that came too late is told from the next.
+    """
+
+    number: _Number
     address: Annotated[int, msgspec.Meta(ge=0, le=127)]
     written: _Bytes | None
     wanted: _Length
@@ -111,6 +116,7 @@ class Failed(_Wired, frozen=True):
 
     errno: _Errno
     text: _Text
+    number: _Number = 0
 
 
 class Claimed(_Wired, frozen=True):
@@ -129,6 +135,7 @@ class Changed(_Wired, frozen=True):
 class Read(_Wired, frozen=True):
     """What was read from the bus."""
 
+    number: _Number
     data: _Bytes
 
 

@@ -159,6 +159,10 @@ class Apart:
         return process
 
 
+Strike = Callable[[Drive], None]
+"""Something that befalls a drive."""
+
+
 def kill(drive: Drive) -> None:
     """Kill the driving process."""
     os.kill(drive.pid, signal.SIGKILL)

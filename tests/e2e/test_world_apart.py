@@ -1,12 +1,11 @@
 """The world runs on in another process, whatever becomes of the one that drives in it."""
 
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.apart import Apart, Drive, hang, kill, kill_supervisor
+from tests.e2e.apart import Apart, Strike, hang, kill, kill_supervisor
 
 pytestmark = pytest.mark.e2e
 
@@ -15,7 +14,7 @@ LIMIT_US = 200_000
 
 
 @pytest.mark.parametrize("strike", [kill, hang, kill_supervisor])
-def test_motors_are_off_within_200_ms_of(tmp_path: Path, strike: Callable[[Drive], None]) -> None:
+def test_motors_are_off_within_200_ms_of(tmp_path: Path, strike: Strike) -> None:
     with Apart(tmp_path) as apart, apart.driving() as drive:
         apart.roll()
         struck_us = apart.clock.monotonic_us()
