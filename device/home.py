@@ -73,6 +73,11 @@ class Home:
         return self.root / "journal.sqlite"
 
     @property
+    def tally(self) -> Path:
+        """How many pairs each boot was given to store (`device.tally`)."""
+        return self.root / "pairs.tally"
+
+    @property
     def drive_socket(self) -> Path:
         """Where drive listens for nudges and stops."""
         return self.root / "drive.sock"

@@ -16,10 +16,13 @@ that opened it. Failures of disk and lock raise `RetryLaterError`, a damaged fil
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from device.journal_closing import ClosingTables
+from device.journal_counts import CountTables
 from device.journal_file import open_database, open_for_reading
 from device.journal_records import (
     DriveState,
@@ -41,14 +44,13 @@ from shared.samples import ManoeuvreEnd, Picture, Sample, content_hash
 __all__ = ["DriveState", "Journal", "JournalCounts", "SlotRow"]
 
 _OUTCOMES: dict[str, int] = {"sent": 1, "rejected": 2}
-_DROPPED = "dropped_"
 
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-class Journal(StateTables, WatchTables):
+class Journal(StateTables, WatchTables, CountTables, ClosingTables):
     """One open connection to a car's journal."""
 
     @classmethod
@@ -125,13 +127,10 @@ class Journal(StateTables, WatchTables):
                 ],
             )
             self.count("pairs_logged", len(fresh))
+            for boot, pairs in Counter(sample.boot for sample, _ in fresh).items():
+                self.account(boot, pairs)
             if level == 0:
                 self.count("pairs_withheld", len(fresh))
-
-    def count_dropped(self, reason: str, pairs: int) -> None:
-        """Add `pairs` to those that were lost before they could be stored, under `reason`."""
-        with self.writing():
-            self.count(f"{_DROPPED}{reason}", pairs)
 
     def unsent_samples(self, limit: int) -> list[Sample]:
         """Return at most `limit` waiting samples: those that go first, then the oldest."""
@@ -189,28 +188,6 @@ class Journal(StateTables, WatchTables):
             keys = [(key.boot, key.sequence) for key in pictures]
             self._mark("pictures", "sequence", keys, outcome, reason)
 
-    def counts(self) -> JournalCounts:
-        """Return what became of the pairs, all figures of the same instant."""
-        with self.reading():
-            rows = dict(self.db.execute("SELECT name, value FROM counters").fetchall())
-            waiting = self.one("SELECT count(*) FROM samples WHERE sent = 0 AND consent > 0")
-        dropped = {
-            name.removeprefix(_DROPPED): value
-            for name, value in sorted(rows.items())
-            if name.startswith(_DROPPED)
-        }
-        return JournalCounts(
-            pairs_logged=rows.get("pairs_logged", 0),
-            pairs_sent=rows.get("pairs_sent", 0),
-            pairs_rejected=rows.get("pairs_rejected", 0),
-            pairs_dropped=sum(dropped.values()),
-            queue_depth=waiting,
-            pairs_discarded=rows.get("pairs_discarded", 0),
-            pictures_dropped=rows.get("pictures_dropped", 0),
-            pairs_withheld=rows.get("pairs_withheld", 0),
-            dropped=dropped,
-        )
-
     def _boots(self) -> int:
         return int(self.one("SELECT value FROM meta WHERE key = 'boot_counter'") or 0)
 
@@ -229,15 +206,6 @@ class Journal(StateTables, WatchTables):
     def _insert(self, table: str, rows: list[dict[str, object]]) -> None:
         if rows:
             self.db.table(table).insert_all(rows)
-
-    def count(self, name: str, by: int) -> None:
-        """Add `by` to the counter `name`; within a transaction, that of what is counted."""
-        if by:
-            self.db.execute(
-                "INSERT INTO counters VALUES (?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
-                (name, by),
-            )
 
     def _waiting(
         self, table: str, columns: str, key: str, limit: int, *, least: int = 0

@@ -50,8 +50,10 @@ class JournalCounts(Record, frozen=True):
 
     `pairs_withheld` were logged while the owner's level was `none`: they never leave the car.
 
-    `pairs_dropped` are lost: before they were stored, or given up when space ran out. `dropped`
-    says why. `pairs_discarded` went after the server had them, and are in `pairs_sent` too.
+    `pairs_dropped` are lost: before they were stored (`queue_full`, `disk`, `refused`, or
+    `unwritten` as their process ended), or given up when space ran out (`crowded`, `valuable`,
+    `flagged`); `dropped` says why. `pairs_discarded` went after the server had them, and are in
+    `pairs_sent` too.
     """
 
     pairs_logged: Count

@@ -75,6 +75,7 @@ def run(
         recorder = Recorder(
             home.journal,
             boot=boot,
+            tally=home.tally,
             budget=_budget(settings),
             fault=fault,
             consent=settings.upload,

@@ -93,7 +93,7 @@ def test_logged_is_always_sent_and_rejected_and_waiting(
             journal.append(samples=[(sample(number), None)])
             appended.add(number)
         elif step == "dropped":
-            journal.count_dropped("queue_full", number)
+            journal.count_dropped("queue_full", number, BOOT)
             dropped += number
         else:
             key = SampleKey("car-1", BOOT, number)

@@ -151,6 +151,19 @@ def test_a_manoeuvre_that_is_not_closed_waits(car: Car) -> None:
     assert car.journal.watch_state() is not None
 
 
+def test_a_manoeuvre_that_a_kill_cut_short_is_learnt_from_after_the_next_boot(car: Car) -> None:
+    serve(car)
+    watching = Watching(car.home, car.journal)
+    last = watch_until_alarm(car, watching, 30.0)
+    drive(car, last + 1, 30.0, closes=False)
+    assert car.journal.next_unwatched() is None
+    car.journal.close_interrupted(BOOT.replace("1", "2", 1))
+    before = car.journal.watch_state()
+    watching.look()
+    assert car.journal.watch_state() != before
+    assert car.journal.next_unwatched() is None
+
+
 def test_another_model_begins_anew_and_what_the_former_said_is_no_evidence(car: Car) -> None:
     serve(car)
     watching = Watching(car.home, car.journal)

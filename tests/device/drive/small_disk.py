@@ -61,6 +61,19 @@ def full_at_the_start(folder: Path) -> dict[str, object]:
     }
 
 
+def ends_while_full(folder: Path) -> dict[str, object]:
+    car = Car(folder)
+    stood_mm = [park(car)]
+    filler = fill(folder)
+    stood_mm.append(park(car))
+    filler.unlink()
+    stood_mm.append(park(car))
+    journal = Journal.open(car.home.journal)
+    counts = journal.counts()
+    journal.close()
+    return {"stood_mm": stood_mm, "logged": counts.pairs_logged, "dropped": counts.dropped}
+
+
 def less_and_less_room(folder: Path) -> dict[str, object]:
     car = Car(folder, settings=DeviceSettings(disk_spare_mb=5))
     stood_mm = [park(car) for _ in range(MANOEUVRES)]
@@ -88,5 +101,6 @@ def read_only(folder: Path) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    scenarios = {each.__name__: each for each in (full_at_the_start, less_and_less_room, read_only)}
+    every = (full_at_the_start, ends_while_full, less_and_less_room, read_only)
+    scenarios = {each.__name__: each for each in every}
     sys.stdout.write(json.dumps(scenarios[sys.argv[1]](Path(sys.argv[2]))))

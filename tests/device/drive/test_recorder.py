@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from device.drive import recorder as module
+from device.drive import writer as module
 from device.drive.recorder import Recorder
 from device.journal import Journal, JournalCounts
 from device.journal_room import Budget
@@ -19,6 +19,10 @@ BUDGET = Budget(journal_bytes=10**9, spare_bytes=0)
 PICTURE = np.zeros((75, 100, 3), dtype=np.uint8)
 
 
+def tally(path: Path) -> Path:
+    return path.with_name("pairs.tally")
+
+
 def stored(path: Path) -> tuple[JournalCounts, list[ManoeuvreEnd]]:
     journal = Journal.open(path)
     found = journal.counts(), journal.unsent_manoeuvres(10)
@@ -28,7 +32,7 @@ def stored(path: Path) -> tuple[JournalCounts, list[ManoeuvreEnd]]:
 
 def test_pairs_are_completed_and_the_end_says_how_many_there_are(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
-    recorder = Recorder(path, boot=BOOT, budget=BUDGET)
+    recorder = Recorder(path, boot=BOOT, tally=tally(path), budget=BUDGET)
     for number in range(5):
         assert recorder.log(sample(number, characteristics=None, picture_sha256=None), PICTURE)
     recorder.end(manoeuvre_end(pairs=0))
@@ -48,7 +52,7 @@ def test_what_the_disk_refuses_is_kept_and_written_later(
     monkeypatch.setattr("device.journal_file._BUSY_TIMEOUT_S", 0.01)
     path = tmp_path / "journal.sqlite"
     Journal.open(path).close()
-    recorder = Recorder(path, boot=BOOT, budget=BUDGET)
+    recorder = Recorder(path, boot=BOOT, tally=tally(path), budget=BUDGET)
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     for number in range(5):
@@ -73,7 +77,7 @@ def test_what_does_not_fit_is_dropped_counted_and_missing_from_the_end(
     monkeypatch.setattr(module, "_MAX_HELD", 3)
     path = tmp_path / "journal.sqlite"
     Journal.open(path).close()
-    recorder = Recorder(path, boot=BOOT, budget=BUDGET)
+    recorder = Recorder(path, boot=BOOT, tally=tally(path), budget=BUDGET)
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     for number in range(5):
@@ -93,7 +97,7 @@ def test_a_pair_that_the_journal_refuses_is_counted_and_the_rest_goes_on(tmp_pat
     journal = Journal.open(path)
     journal.append(samples=[(sample(0, label=1.0), None)])
     journal.close()
-    recorder = Recorder(path, boot=BOOT, budget=BUDGET)
+    recorder = Recorder(path, boot=BOOT, tally=tally(path), budget=BUDGET)
     recorder.log(sample(0), PICTURE)
     recorder.flush()
     recorder.log(sample(1), PICTURE)
@@ -105,7 +109,7 @@ def test_a_pair_that_the_journal_refuses_is_counted_and_the_rest_goes_on(tmp_pat
 def test_each_row_keeps_the_owners_level_of_its_time(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     for number, level in enumerate(UPLOAD_ORDER):
-        recorder = Recorder(path, boot=BOOT, budget=BUDGET, consent=level)
+        recorder = Recorder(path, boot=BOOT, tally=tally(path), budget=BUDGET, consent=level)
         recorder.log(sample(number), PICTURE)
         recorder.end(manoeuvre_end(number))
         recorder.close()

@@ -42,6 +42,16 @@ def test_a_disk_that_is_full_at_the_start_does_not_keep_the_car_from_parking_and
     assert "full" in said
 
 
+def test_what_a_full_disk_never_took_is_counted_by_the_next_boot_to_the_pair(
+    tmp_path: Path,
+) -> None:
+    found = on_small_disk("ends_while_full", tmp_path)
+    # Three manoeuvres alike, the second of them with its whole boot on a disk that took nothing.
+    assert found["logged"] > 20
+    assert found["dropped"]["unwritten"] == found["logged"] // 2
+    assert found["dropped"].keys() <= {"unwritten", "crowded", "valuable"}
+
+
 def test_a_disk_that_fills_up_costs_the_pairs_that_teach_least_and_says_so(
     tmp_path: Path,
 ) -> None:
