@@ -48,6 +48,7 @@ class Control:
             steering.promote,
             steering.steer,
             lambda connection, name, now: learning.judge(connection, name, now, rules),
+            lambda connection, name, now: learning.give_up(connection, name, now, rules),
             lambda connection, name, now: learning.train(connection, name, now, rules),
         )
 

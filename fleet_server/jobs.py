@@ -4,6 +4,7 @@ Laws:
 - a deployment has at most one open job, which the database itself enforces;
 - a claim is a lease: a worker that falls silent loses the job to the next one that asks, and what
   it sends after that is refused, since each claim has its own `release_seq`;
+- a job that its workers fell silent on again and again is what kills them: it ends as failed;
 - a job learns from rows up to its cut and from no later ones, so that its data set can be named;
 - each change is one transaction that ends in a state from which work goes on.
 """
@@ -12,15 +13,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
+from sqlalchemy.sql import ColumnElement
 
 from fleet_server.storage.tables import models, pictures, samples, training_jobs
 from shared.errors import RefusedError
 
 _OPEN = ("queued", "running")
 
+ENDED = frozenset({"done", "failed"})
+"""States that a job does not leave."""
+
 
 class JobError(RefusedError):
     """The job is not in a state for this: it was handed on, ended, or is another's."""
+
+
+class MissingJobError(JobError):
+    """There is no job of that id."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +82,14 @@ def has_open(connection: Connection, deployment: str) -> bool:
     return connection.scalar(query) is not None
 
 
-def claim(connection: Connection, *, worker: str, utc_us: int, lease_us: int) -> Claim | None:
-    """Hand the oldest job that waits, or whose worker fell silent, to `worker`; None if none."""
-    silent = training_jobs.c.lease_until_utc_us < utc_us
+def claim(
+    connection: Connection, *, worker: str, utc_us: int, lease_us: int, most: int = 3
+) -> Claim | None:
+    """Hand the oldest job that waits, or whose worker fell silent, to `worker`; None if none.
+
+    A job is handed out `most` times.
+    """
+    silent = _is_silent(utc_us) & (training_jobs.c.attempt < most)
     query = (
         select(training_jobs)
         .where(
@@ -116,6 +130,17 @@ def claim(connection: Connection, *, worker: str, utc_us: int, lease_us: int) ->
         message="",
     )
     return claimed
+
+
+def worn_out(connection: Connection, deployment: str, *, utc_us: int, most: int) -> Row[Any] | None:
+    """Return the job of a deployment that was handed out `most` times, always to fall silent."""
+    query = select(training_jobs).where(
+        training_jobs.c.deployment == deployment,
+        training_jobs.c.state == "running",
+        training_jobs.c.attempt >= most,
+        _is_silent(utc_us),
+    )
+    return connection.execute(query).one_or_none()
 
 
 def progress(
@@ -173,15 +198,25 @@ def finish(
     return int(job.id)
 
 
+def find(connection: Connection, job: int) -> Row[Any]:
+    """Return the row of a job.
+
+    Raises:
+        MissingJobError: there is none of that id.
+    """
+    row = connection.execute(select(training_jobs).filter_by(id=job)).one_or_none()
+    if row is None:
+        raise MissingJobError(f"there is no training job {job}")
+    return row
+
+
 def held(connection: Connection, job: int, *, attempt: int | None) -> Row[Any]:
     """Return the row of a running job.
 
     Raises:
         JobError: it is not running, or `attempt` is given and is not the current claim.
     """
-    row = connection.execute(select(training_jobs).filter_by(id=job)).one_or_none()
-    if row is None:
-        raise JobError(f"there is no training job {job}")
+    row = find(connection, job)
     if row.state != "running" or attempt not in (None, row.attempt):
         raise JobError(f"training job {job} is {row.state}, attempt {row.attempt}")
     return row
@@ -208,6 +243,10 @@ def _next_release(connection: Connection, deployment: str) -> int:
         for table in (models, training_jobs)
     ]
     return max(each or 0 for each in used) + 1
+
+
+def _is_silent(utc_us: int) -> ColumnElement[bool]:
+    return training_jobs.c.lease_until_utc_us < utc_us
 
 
 def _change(connection: Connection, job: int, **values: object) -> None:

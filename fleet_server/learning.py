@@ -36,6 +36,7 @@ class Rules:
     error: Rule
     training: Policy
     timeout_us: int
+    claims: int
 
 
 def rules(settings: ServerSettings) -> Rules:
@@ -55,6 +56,7 @@ def rules(settings: ServerSettings) -> Rules:
             pause_us=round(settings.job_pause_s * 1e6),
         ),
         timeout_us=round(settings.manoeuvre_timeout_s * 1e6),
+        claims=settings.job_claims,
     )
 
 
@@ -90,6 +92,16 @@ def train(connection: Connection, deployment: str, now_utc_us: int, by: Rules) -
     if decision is None:
         return None
     return lambda c: _queue(c, deployment, decision, now_utc_us)
+
+
+def give_up(connection: Connection, deployment: str, now_utc_us: int, by: Rules) -> Change | None:
+    """End, as failed, a job whose workers all fell silent: it may be what kills them."""
+    job = jobs.worn_out(connection, deployment, utc_us=now_utc_us, most=by.claims)
+    if job is None:
+        return None
+    reason = f"its worker fell silent {job.attempt} times, {job.worker} last, in {job.stage!r}"
+    logger.error("job_given_up job=%d reason=%r", job.id, reason)
+    return lambda c: jobs.fail(c, job.id, reason=reason, attempt=job.attempt, utc_us=now_utc_us)
 
 
 def _latest(connection: Connection, deployment: str) -> Row[Any] | None:

@@ -18,8 +18,11 @@ from sqlalchemy import Connection, insert, select, update
 
 from fleet_server import logbook
 from fleet_server.broker import users
+from fleet_server.standing import State
 from fleet_server.storage import upsert
+from fleet_server.storage.fleet_tables import former_keys
 from fleet_server.storage.tables import deployments, devices, enrolments
+from shared.credentials import is_verifier
 from shared.errors import RefusedError
 from shared.ids import is_device_name, is_name, is_sha256, sha256_hex
 from shared.signing import VerifyKey
@@ -39,8 +42,19 @@ class Enrolled:
     task: Task
 
 
+class CodeMisusedError(RefusedError):
+    """A code came a second time or from another car: somebody should look into that."""
+
+    def __init__(self, text: str, *, device: str, deployment: str, enrolment: int) -> None:
+        """Name the car that the code was made for, its deployment, and the code's row."""
+        super().__init__(text)
+        self.device = device
+        self.deployment = deployment
+        self.enrolment = enrolment
+
+
 def create_deployment(
-    connection: Connection, *, name: str, task: Task, actor: str, utc_us: int
+    connection: Connection, *, name: str, task: Task, actor: str, reason: str, utc_us: int
 ) -> None:
     """Add a deployment.
 
@@ -67,8 +81,9 @@ def create_deployment(
         utc_us=utc_us,
         deployment=name,
         kind="create-deployment",
-        reason=f"deployment {name} for {task.name}",
+        reason=reason,
         actor=actor,
+        evidence={"task": task.name},
     )
 
 
@@ -99,6 +114,8 @@ def create_code(
     """
     if not is_device_name(device):
         raise RefusedError(f"{device!r} names no car: 2 to 48 of a-z, 0-9 and inner hyphens")
+    if users.is_reserved(device):
+        raise RefusedError(f"{device!r} is a name of the server: call the car something else")
     _task(connection, deployment)
     code = ".".join((secrets.token_urlsafe(16), server_key_id, root_sha256[:_DIGITS]))
     connection.execute(
@@ -122,43 +139,85 @@ def claim_code(
     public_key: bytes,
     mqtt_secret_sha256: str,
     utc_us: int,
+    mqtt_verifier: str | None = None,
+    confirm: bool = False,
 ) -> Enrolled:
     """Enrol `device` by `code`, with its own keys, in the open transaction.
 
+    Where `confirm` is set, a person has to confirm it before it counts (`standing`).
+
     Raises:
-        RefusedError: the code is unknown, used, expired or another car's, or a key is malformed.
+        CodeMisusedError: the code was used already, or is another car's.
+        RefusedError: it is unknown or expired, or a key is malformed.
     """
     digest = sha256_hex(code.encode("utf-8", "replace"))
     row = connection.execute(select(enrolments).filter_by(code_sha256=digest)).one_or_none()
-    if row is not None and row.used_utc_us is not None:
-        logger.error("enrolment_code_used_twice device=%s enrolment=%d", row.device, row.id)
-        raise RefusedError("this code was used already: if not by you, revoke that car")
-    if row is not None and row.device != device:
-        logger.error("enrolment_code_of_another_car device=%s enrolment=%d", row.device, row.id)
-    if row is None or row.device != device:
+    if row is None:
         raise RefusedError("this code is not valid for this car: ask for a new one")
+    if row.used_utc_us is not None:
+        logger.error("enrolment_code_used_twice device=%s enrolment=%d", row.device, row.id)
+        raise CodeMisusedError(
+            "this code was used already: if not by you, revoke that car",
+            device=row.device,
+            deployment=row.deployment,
+            enrolment=row.id,
+        )
+    if row.device != device:
+        logger.error("enrolment_code_of_another_car device=%s enrolment=%d", row.device, row.id)
+        raise CodeMisusedError(
+            "this code is not valid for this car: ask for a new one",
+            device=row.device,
+            deployment=row.deployment,
+            enrolment=row.id,
+        )
     if row.expires_utc_us < utc_us:
         raise RefusedError("this code has expired: ask for a new one")
     if not is_sha256(mqtt_secret_sha256):
         raise RefusedError("mqtt_secret_sha256 must be 64 lower-case hexadecimal digits")
-    key = VerifyKey(public_key)
-    _enter(connection, device=device, deployment=row.deployment, key=key, utc_us=utc_us)
+    if mqtt_verifier is not None and not is_verifier(mqtt_verifier):
+        raise RefusedError("mqtt_verifier is no digest of mosquitto's")
+    standing: State = "unconfirmed" if confirm else "confirmed"
+    _enter(
+        connection,
+        device=device,
+        deployment=row.deployment,
+        key=VerifyKey(public_key),
+        standing=standing,
+        utc_us=utc_us,
+    )
     connection.execute(
         update(enrolments).where(enrolments.c.id == row.id).values(used_utc_us=utc_us)
     )
     # Inside the transaction: a kill before its commit leaves a broker user without a car, whom the
     # next use of the code replaces, and never a car that the broker turns away.
-    users.add_user(state, device, role="device", secret_sha256=mqtt_secret_sha256)
-    logger.info("enrolled device=%s deployment=%s", device, row.deployment)
+    users.add_user(
+        state,
+        device,
+        role="device",
+        secret_sha256=mqtt_secret_sha256,
+        verifier=mqtt_verifier,
+    )
+    logger.info("enrolled device=%s deployment=%s %s", device, row.deployment, standing)
     return Enrolled(
         device=device, deployment=row.deployment, task=_task(connection, row.deployment)
     )
 
 
 def _enter(
-    connection: Connection, *, device: str, deployment: str, key: VerifyKey, utc_us: int
+    connection: Connection,
+    *,
+    device: str,
+    deployment: str,
+    key: VerifyKey,
+    standing: State,
+    utc_us: int,
 ) -> None:
-    """Write the car down. What was reported under its former keys counts no more."""
+    """Write the car down. Its former keys, and what was reported under them, count no more."""
+    connection.execute(
+        update(former_keys)
+        .where(former_keys.c.device == device, former_keys.c.until_utc_us >= utc_us)
+        .values(until_utc_us=utc_us - 1)
+    )
     fresh = {
         "public_key": key.raw,
         "deployment": deployment,
@@ -166,6 +225,8 @@ def _enter(
         "online": False,
         "boot": None,
         "connection": 0,
+        "state": standing,
+        "silent_since_utc_us": None,
     }
     connection.execute(
         upsert.insert(connection, devices)
@@ -179,9 +240,12 @@ def _enter(
         kind="enrol",
         reason=f"{device} was enrolled with a one-time code",
         actor=device,
-        evidence={"device": device, "fingerprint": key.fingerprint},
+        evidence={"device": device, "fingerprint": key.fingerprint, "state": standing},
     )
-    logbook.set_desired(connection, device, deployment=deployment, decision=decision, utc_us=utc_us)
+    if standing == "confirmed":
+        logbook.set_desired(
+            connection, device, deployment=deployment, decision=decision, utc_us=utc_us
+        )
 
 
 def _task(connection: Connection, deployment: str) -> Task:

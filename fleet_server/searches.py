@@ -8,15 +8,17 @@ Laws:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, Table, func, select
+from sqlalchemy import Column, Connection, Row, Select, func, select
 from sqlalchemy.sql import ColumnElement
 
-from fleet_server.rows import equal, fields
+from fleet_server.rows import equal, fields, views
 from fleet_server.storage.database import Database
-from fleet_server.storage.tables import pictures, same_sample, samples
-from fleet_server.views import SampleView
+from fleet_server.storage.tables import batches, pictures, same_sample, samples
+from fleet_server.views import BatchView, SampleView
+from shared.ids import SampleKey
 
 SCAN = 5000
 """Rows that a page may look through; 5000 rows are read in some 10 ms."""
@@ -53,26 +55,48 @@ def find(database: Database, wanted: Wanted, *, after: int = 0, limit: int = 100
     """Return up to `limit` pairs whose row id is above `after`, in order of it."""
     with database.read() as connection:
         if wanted.since_utc_us is not None:
-            after = max(after, first_received(connection, samples, wanted.since_utc_us) - 1)
+            start = first_from(connection, samples.c.received_utc_us, wanted.since_utc_us)
+            after = max(after, start - 1)
         where, residual = _conditions(connection, wanted)
         last = _scanned_to(connection, where, after) if residual else None
-        query = pairs_after([*where, *residual], after, last, limit)
-        rows = connection.execute(query).all()
-    items = tuple(
-        SampleView(
-            **fields(row, SampleView, skip={"has_picture", "record"}),
-            has_picture=row.picture is not None,
-            record=msgspec.msgpack.decode(row.body),
-        )
-        for row in rows
-    )
-    following = items[-1].id if len(items) == limit else last
-    return Found(items=items, next_after=following)
+    found = pairs(database, [*where, *residual], after=after, last=last, limit=limit)
+    return Found(items=found.items, next_after=found.next_after or last)
+
+
+def pairs(
+    database: Database,
+    where: list[ColumnElement[bool]],
+    *,
+    after: int,
+    last: int | None,
+    limit: int,
+) -> Found:
+    """Return up to `limit` pairs that meet `where`, row ids above `after` up to `last`, if any."""
+    with database.read() as connection:
+        rows = connection.execute(pairs_after(where, after, last, limit)).all()
+    items = tuple(_view(row) for row in rows)
+    return Found(items=items, next_after=items[-1].id if len(items) == limit else None)
+
+
+def one(database: Database, key: SampleKey) -> SampleView | None:
+    """Return one pair, or None where it is not stored."""
+    where = equal(samples, device=key.device, boot=key.boot, sequence=key.sequence)
+    with database.read() as connection:
+        row = connection.execute(pairs_after(where, 0, None, 1)).one_or_none()
+    return None if row is None else _view(row)
+
+
+def batch(database: Database, sha256: str) -> BatchView | None:
+    """Return one batch, or None where none of that digest is stored."""
+    columns = [batches.c[name] for name in BatchView.__dataclass_fields__]
+    with database.read() as connection:
+        rows = connection.execute(select(*columns).where(batches.c.sha256 == sha256)).all()
+    return next(iter(views(BatchView, rows)), None)
 
 
 def pairs_after(
     where: list[ColumnElement[bool]], after: int, last: int | None, limit: int
-) -> Select[tuple[object, ...]]:
+) -> Select[Any]:
     """Return the query for a page of pairs: row ids above `after`, up to `last` where given."""
     query = (
         select(samples, pictures.c.id.label("picture"))
@@ -84,22 +108,19 @@ def pairs_after(
     return query if last is None else query.where(samples.c.id <= last)
 
 
-def first_received(connection: Connection, table: Table, utc_us: int) -> int:
-    """Return the least row id of `table` whose row was received at `utc_us` or later.
+def first_from(connection: Connection, column: Column[int], value: int) -> int:
+    """Return the least row id of a table whose `column`, which grows with the ids, reaches `value`.
 
-    By bisection over the row ids, of which some may be missing; one more than the last where every
-    row is older.
+    By bisection over the row ids, of which some may be missing; one more than the last where none
+    reaches it.
     """
-    low, high = 1, (connection.scalar(select(func.max(table.c.id))) or 0) + 1
+    number = column.table.c.id
+    low, high = 1, (connection.scalar(select(func.max(number))) or 0) + 1
     while low < high:
         middle = (low + high) // 2
-        row = connection.execute(
-            select(table.c.id, table.c.received_utc_us)
-            .where(table.c.id >= middle)
-            .order_by(table.c.id)
-            .limit(1)
-        ).one_or_none()
-        if row is None or row.received_utc_us >= utc_us:
+        query = select(number, column.label("found")).where(number >= middle)
+        row = connection.execute(query.order_by(number).limit(1)).one_or_none()
+        if row is None or row.found >= value:
             high = middle
         else:
             low = row.id + 1
@@ -118,7 +139,8 @@ def _conditions(
     else:
         where += equal(samples, deployment=wanted.deployment)
     if wanted.until_utc_us is not None:
-        where.append(samples.c.id < first_received(connection, samples, wanted.until_utc_us))
+        end = first_from(connection, samples.c.received_utc_us, wanted.until_utc_us)
+        where.append(samples.c.id < end)
     if wanted.label_from is not None:
         residual.append(samples.c.label >= wanted.label_from)
     if wanted.label_to is not None:
@@ -126,6 +148,14 @@ def _conditions(
     if wanted.labelled is not None:
         residual.append(samples.c.label.is_not(None) == wanted.labelled)
     return where, residual
+
+
+def _view(row: Row[Any]) -> SampleView:
+    return SampleView(
+        **fields(row, SampleView, skip={"has_picture", "record"}),
+        has_picture=row.picture is not None,
+        record=msgspec.msgpack.decode(row.body),
+    )
 
 
 def _scanned_to(connection: Connection, where: list[ColumnElement[bool]], after: int) -> int | None:

@@ -5,7 +5,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -16,7 +16,25 @@ PREFIX = "PARKFLEET_SERVER"
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Kept = Annotated[int, msgspec.Meta(ge=1024 * 1024, le=2**40)]
+Address = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s@]+$", max_length=500)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
+
+
+class MailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """E-mail for every alert, as long as `recipients` are named.
+
+    `host`, `port`, `security`: the mail server, and how the connection to it is protected.
+    `user`, `password_file`: how to sign in there; without a user nobody does.
+    `sender`: whom the mail is from.
+    """
+
+    host: str = "127.0.0.1"
+    port: Port = 25
+    security: Literal["none", "starttls", "tls"] = "starttls"
+    user: str | None = None
+    password_file: str | None = None
+    sender: str = "parkfleet@localhost"
+    recipients: tuple[Annotated[str, msgspec.Meta(max_length=254)], ...] = ()
 
 
 class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -44,9 +62,15 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `reference_manoeuvres`: first manoeuvres in the field that give a model's reference error.
     `manoeuvre_timeout_s`: a manoeuvre whose pairs have not all arrived by then counts as it is.
     `lease_s`: a training job is handed on where its worker was silent for so long.
+    `job_claims`: how often a job is handed out in all; where its worker fell silent each time, it
+    ends as failed.
     `job_attempts`, `job_pause_s`: how often, and after which pause, a failed training is repeated.
     `control_interval_s`: the pause between two looks at the committed rows.
     `enrolment_code_s`: how long an enrolment code may be used.
+    `event_stream_s`: how long a stream of events stays open; clients connect again.
+    `car_silent_s`: a car that nothing was heard of for so long is an alert.
+    `refused_an_hour`: so many refused messages of one car within an hour are an alert.
+    `webhooks`: addresses that every alert is sent to, signed; see docs/alerts.md.
     """
 
     host: str = "127.0.0.1"
@@ -71,10 +95,16 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     reference_manoeuvres: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
     manoeuvre_timeout_s: PositiveFloat = 60.0
     lease_s: PositiveFloat = 60.0
+    job_claims: Positive = 3
     job_attempts: Positive = 3
     job_pause_s: PositiveFloat = 30.0
     control_interval_s: PositiveFloat = 0.5
     enrolment_code_s: Annotated[float, msgspec.Meta(gt=0.0, le=900.0)] = 900.0
+    event_stream_s: PositiveFloat = 300.0
+    car_silent_s: PositiveFloat = 86_400.0
+    refused_an_hour: Positive = 10
+    webhooks: tuple[Address, ...] = ()
+    mail: MailSettings = MailSettings()
 
 
 def load(state: Path, given: Mapping[str, object]) -> ServerSettings:

@@ -3,18 +3,42 @@
 Laws:
 - one line an event: time, level, module, `event key=value ...`, to standard error;
 - modules log through their own logger with lazy arguments and never configure anything;
-- nothing secret is ever an argument of a log call.
+- nothing secret is ever an argument of a log call;
+- what is `bound` is on every line that is logged meanwhile, in other threads too where they were
+  handed the context: one request or batch can be followed through all rooms.
 """
 
 import logging
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 _FORMAT = "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s"
+
+_fields: ContextVar[str] = ContextVar("parkfleet_log_fields", default="")
+
+
+class _Formatter(logging.Formatter):
+    """Ends each line with the fields that are bound."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return super().formatMessage(record) + _fields.get()
+
+
+@contextmanager
+def bound(**fields: str) -> Iterator[None]:
+    """Put `key=value` for each of `fields` on every line that is logged inside the block."""
+    token = _fields.set(_fields.get() + "".join(f" {key}={each}" for key, each in fields.items()))
+    try:
+        yield
+    finally:
+        _fields.reset(token)
 
 
 def configure(level: str = "INFO") -> None:
     """Send the project's log events of at least `level` to standard error, times in UTC."""
-    formatter = logging.Formatter(_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
+    formatter = _Formatter(_FORMAT, datefmt="%Y-%m-%dT%H:%M:%S")
     formatter.converter = time.gmtime
     handler = logging.StreamHandler()
     handler.setFormatter(formatter)

@@ -2,18 +2,18 @@
 
 Laws:
 - viewer < operator < admin; a trainer stands apart and may do what training needs, no more;
-- without a valid token every route answers 401, with too small a role 403; only health, readiness,
-  metrics and the claim of an enrolment code ask for none.
+- without a valid token every route answers 401, with too small a role 403; only health, readiness
+  and the claim of an enrolment code ask for none.
 """
 
-from collections.abc import Callable
 from typing import Annotated
 
-from fastapi import Depends, HTTPException
+from fastapi import Depends, HTTPException, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from fleet_server import tokens
 from fleet_server.api.context import Served
+from fleet_server.api.requests import note_bearer
 from fleet_server.tokens import Bearer, Role
 
 _scheme = HTTPBearer(auto_error=False, description="A token from `parkfleet token create`.")
@@ -22,12 +22,24 @@ Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_scheme)]
 
 READERS: tuple[Role, ...] = ("viewer", "operator", "admin")
 OPERATORS: tuple[Role, ...] = ("operator", "admin")
+ADMINS: tuple[Role, ...] = ("admin",)
 TRAINERS: tuple[Role, ...] = ("trainer",)
 READERS_AND_TRAINERS: tuple[Role, ...] = (*READERS, *TRAINERS)
 
 
-def _allow(*roles: Role) -> Callable[..., Bearer]:
-    def check(context: Served, credentials: Credentials) -> Bearer:
+class Allow:
+    """Lets a request pass whose token has one of `roles`."""
+
+    def __init__(self, *roles: Role) -> None:
+        """Let `roles` pass."""
+        self.roles = roles
+
+    def __call__(self, request: Request, context: Served, credentials: Credentials) -> Bearer:
+        """Return whom the request's token stands for.
+
+        Raises:
+            HTTPException: no valid token (401), or too small a role (403).
+        """
         found = None
         if credentials is not None:
             with context.database.read() as connection:
@@ -38,14 +50,15 @@ def _allow(*roles: Role) -> Callable[..., Bearer]:
                 "send 'Authorization: Bearer TOKEN'; `parkfleet token create` makes one",
                 {"WWW-Authenticate": "Bearer"},
             )
-        if found.role not in roles:
-            raise HTTPException(403, f"this needs the role {' or '.join(roles)}, not {found.role}")
+        note_bearer(request.scope, found)
+        if found.role not in self.roles:
+            needed = " or ".join(self.roles)
+            raise HTTPException(403, f"this needs the role {needed}, not {found.role}")
         return found
 
-    return check
 
-
-Reader = Annotated[Bearer, Depends(_allow(*READERS))]
-Operator = Annotated[Bearer, Depends(_allow(*OPERATORS))]
-Trainer = Annotated[Bearer, Depends(_allow(*TRAINERS))]
-ReaderOrTrainer = Annotated[Bearer, Depends(_allow(*READERS_AND_TRAINERS))]
+Reader = Annotated[Bearer, Depends(Allow(*READERS))]
+Operator = Annotated[Bearer, Depends(Allow(*OPERATORS))]
+Admin = Annotated[Bearer, Depends(Allow(*ADMINS))]
+Trainer = Annotated[Bearer, Depends(Allow(*TRAINERS))]
+ReaderOrTrainer = Annotated[Bearer, Depends(Allow(*READERS_AND_TRAINERS))]

@@ -7,30 +7,56 @@ Laws:
 - building the application starts nothing.
 """
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
 from fastapi_offline import FastAPIOffline
 
 from fleet_server.api import (
+    alerts,
     data,
     device_facing,
     fleet,
     health,
     insight,
+    lineage,
     models,
+    orders,
     problems,
+    quarantine,
+    runs,
+    tokens,
     training,
 )
 from fleet_server.api.context import Context
+from fleet_server.api.etags import ETags
 from fleet_server.api.limits import BodyLimit
+from fleet_server.api.requests import Told
 from shared import __version__
 
 _DESCRIPTION = """
 What programs and people ask of the fleet server. Cars speak MQTT; over REST they enrol, once.
 
 Send `Authorization: Bearer TOKEN`; `parkfleet token create` makes a token. Lists come in pages:
-ask again with `cursor` set to `next_cursor` until that is null. Errors are
-`application/problem+json`. Times are UTC microseconds; labels and errors are in the task's unit.
+ask again with `cursor` set to `next_cursor` until that is null. Every change asks for its reason,
+which the log book (`decisions`) keeps. Errors are `application/problem+json`. Times are UTC
+microseconds; labels and errors are in the task's unit. An answer's `ETag`, sent back as
+`If-None-Match`, saves sending it again; `X-Request-Id` finds a request in the server's log.
 """
+
+ROUTERS: tuple[APIRouter, ...] = (
+    health.router,
+    device_facing.router,
+    fleet.router,
+    data.router,
+    quarantine.router,
+    training.router,
+    runs.router,
+    models.router,
+    insight.router,
+    lineage.router,
+    alerts.router,
+    orders.router,
+    tokens.router,
+)
 
 
 def create_app(context: Context) -> FastAPI:
@@ -45,7 +71,9 @@ def create_app(context: Context) -> FastAPI:
     app.state.context = context
     problems.install(app)
     app.add_middleware(BodyLimit)
-    for module in (health, device_facing, fleet, data, training, models, insight):
-        app.include_router(module.router)
+    app.add_middleware(ETags)
+    app.add_middleware(Told, prefix="/api/")
+    for router in ROUTERS:
+        app.include_router(router)
     problems.close(app, "/api")
     return app

@@ -1,12 +1,13 @@
 """What the routes work on, and how a request reaches it."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from fleet_server.metrics import Traffic
 from fleet_server.queries import Queries
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.settings import ServerSettings
@@ -17,7 +18,10 @@ from shared.signing import SigningKey
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """One server's parts. `outcomes` counts batches by outcome since the start."""
+    """One server's parts. Since the start, `outcomes` counts batches, and `traffic` requests.
+
+    `open` counts what is open now: event streams.
+    """
 
     state: Path
     settings: ServerSettings
@@ -26,6 +30,8 @@ class Context:
     key: SigningKey
     clock: Clock
     outcomes: Counter[str]
+    traffic: Traffic = field(default_factory=Traffic)
+    open: Counter[str] = field(default_factory=Counter)
 
     @property
     def queries(self) -> Queries:

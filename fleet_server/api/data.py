@@ -1,25 +1,34 @@
-"""What cars have sent: pairs, pictures, manoeuvres, batches, and what was refused."""
+"""What cars have sent: pairs, pictures, manoeuvres and batches; and what people wrote to them."""
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Path, Query, Response
+from fastapi import APIRouter, HTTPException, Query, Response
 
-from fleet_server.api.access import Reader
+from fleet_server import annotations, searches
+from fleet_server.annotations import AnnotationView
+from fleet_server.api.access import Operator, Reader
+from fleet_server.api.bodies import NewAnnotation
 from fleet_server.api.context import Served
-from fleet_server.api.fleet import DeviceId
+from fleet_server.api.filters import (
+    Boot,
+    DeviceId,
+    Digest,
+    LabelBound,
+    Number,
+    OfDeployment,
+    OfDevice,
+    OfManoeuvre,
+    Since,
+    Until,
+)
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
-from fleet_server.views import BatchView, ManoeuvreView, Page, QuarantineView, SampleView
+from fleet_server.views import BatchView, ManoeuvreView, Page, SampleView
+from shared.ids import SampleKey
 
 router = APIRouter(prefix="/api/v1", tags=["data"], responses=documented(401, 403, 422, 503))
 
-Boot = Annotated[
-    str, Path(pattern=r"^[0-9]{8}-[0-9a-f]{8}$", max_length=17, examples=["00000001-0a0b0c0d"])
-]
-Number = Annotated[int, Path(ge=0, le=2**53 - 1)]
-OfManoeuvre = Annotated[int | None, Query(ge=0, le=2**53 - 1)]
-
-_FOR_EVER = {"Cache-Control": "private, max-age=31536000, immutable"}
+FOR_EVER = "private, max-age=31536000, immutable"
 
 
 @router.get("/samples")
@@ -29,15 +38,47 @@ def list_samples(
     *,
     cursor: Cursor = 0,
     limit: Limit = 100,
-    device: str | None = None,
-    deployment: str | None = None,
+    device: OfDevice = None,
+    deployment: OfDeployment = None,
     manoeuvre: OfManoeuvre = None,
+    label_from: LabelBound = None,
+    label_to: LabelBound = None,
+    labelled: Annotated[bool | None, Query(description="With a label, or without.")] = None,
+    since_utc_us: Since = None,
+    until_utc_us: Until = None,
 ) -> Page[SampleView]:
-    """List stored pairs, each as the car recorded it, without its picture."""
-    found = context.queries.samples(
-        device=device, deployment=deployment, manoeuvre=manoeuvre, after=cursor, limit=limit
+    """List stored pairs, each as the car recorded it, without its picture.
+
+    Where few pairs match, a page may be short or empty and still have a `next_cursor`.
+    """
+    found = searches.find(
+        context.database,
+        searches.Wanted(
+            device=device,
+            deployment=deployment,
+            manoeuvre=manoeuvre,
+            label_from=label_from,
+            label_to=label_to,
+            labelled=labelled,
+            since_utc_us=since_utc_us,
+            until_utc_us=until_utc_us,
+        ),
+        after=cursor,
+        limit=limit,
     )
-    return page(found, limit)
+    following = None if found.next_after is None else str(found.next_after)
+    return Page(items=found.items, next_cursor=following)
+
+
+@router.get("/samples/{device}/{boot}/{sequence}", responses=documented(404))
+def get_sample(
+    device: DeviceId, boot: Boot, sequence: Number, context: Served, _who: Reader
+) -> SampleView:
+    """Return one pair."""
+    found = searches.one(context.database, SampleKey(device, boot, sequence))
+    if found is None:
+        raise HTTPException(404, "no such pair is stored")
+    return found
 
 
 @router.get(
@@ -52,17 +93,62 @@ def get_picture(
     jpeg = context.queries.picture(device, boot, sequence)
     if jpeg is None:
         raise HTTPException(404, "no picture of this pair is stored")
-    return Response(jpeg, media_type="image/jpeg", headers=_FOR_EVER)
+    return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": FOR_EVER})
+
+
+@router.get("/samples/{device}/{boot}/{sequence}/annotations", responses=documented(404))
+def list_annotations(
+    *,
+    device: DeviceId,
+    boot: Boot,
+    sequence: Number,
+    context: Served,
+    _who: Reader,
+    cursor: Cursor = 0,
+    limit: Limit = 100,
+) -> Page[AnnotationView]:
+    """List what people wrote to a pair."""
+    get_sample(device, boot, sequence, context, _who)
+    key = SampleKey(device, boot, sequence)
+    return page(annotations.listed(context.database, key, after=cursor, limit=limit), limit)
+
+
+@router.post(
+    "/samples/{device}/{boot}/{sequence}/annotations",
+    status_code=201,
+    responses=documented(404),
+)
+def annotate(
+    *,
+    device: DeviceId,
+    boot: Boot,
+    sequence: Number,
+    body: NewAnnotation,
+    context: Served,
+    who: Operator,
+) -> AnnotationView:
+    """Write something to a pair; it stays beside the record, which is never changed."""
+    get_sample(device, boot, sequence, context, who)
+    return annotations.write(
+        context.database,
+        SampleKey(device, boot, sequence),
+        author=who.name,
+        kind=body.kind,
+        text=body.text,
+        label=body.label,
+        utc_us=context.clock.utc_us(),
+    )
 
 
 @router.get("/manoeuvres")
 def list_manoeuvres(
     context: Served,
     _who: Reader,
+    *,
     cursor: Cursor = 0,
     limit: Limit = 100,
-    device: str | None = None,
-    deployment: str | None = None,
+    device: OfDevice = None,
+    deployment: OfDeployment = None,
 ) -> Page[ManoeuvreView]:
     """List the manoeuvres that ended, with the error of the model that steered them."""
     found = context.queries.manoeuvres(
@@ -75,17 +161,19 @@ def list_manoeuvres(
 def list_batches(
     context: Served,
     _who: Reader,
+    *,
     cursor: Cursor = 0,
     limit: Limit = 100,
-    device: str | None = None,
+    device: OfDevice = None,
 ) -> Page[BatchView]:
     """List the messages in which pairs arrived."""
     return page(context.queries.batches(device=device, after=cursor, limit=limit), limit)
 
 
-@router.get("/quarantine")
-def list_quarantine(
-    context: Served, _who: Reader, cursor: Cursor = 0, limit: Limit = 100
-) -> Page[QuarantineView]:
-    """List the messages that were refused, with the reason."""
-    return page(context.queries.quarantine(after=cursor, limit=limit), limit)
+@router.get("/batches/{sha256}", responses=documented(404))
+def get_batch(sha256: Digest, context: Served, _who: Reader) -> BatchView:
+    """Return one message's entry."""
+    found = searches.batch(context.database, sha256)
+    if found is None:
+        raise HTTPException(404, f"no batch {sha256} is stored")
+    return found

@@ -1,21 +1,19 @@
 """Cars, deployments and enrolment, for operators."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-from fastapi import APIRouter, HTTPException, Path
+from fastapi import APIRouter, HTTPException
 
 from fleet_server import logbook, membership
 from fleet_server.api.access import Operator, Reader
 from fleet_server.api.bodies import (
-    DevicePattern,
     Move,
-    NamePattern,
     NewDeployment,
     NewEnrolment,
     NewTask,
 )
 from fleet_server.api.context import Context, Served
+from fleet_server.api.filters import DeploymentName, DeviceId, OfDeployment
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.views import DeploymentView, DeviceView, Page
@@ -26,9 +24,6 @@ from shared.task import WALL_DISTANCE, Task
 router = APIRouter(prefix="/api/v1", tags=["fleet"], responses=documented(401, 403, 422, 503))
 
 TASKS: dict[str, Task] = {WALL_DISTANCE.name: WALL_DISTANCE}
-
-DeviceId = Annotated[str, Path(pattern=DevicePattern, max_length=48, examples=["car-1"])]
-DeploymentName = Annotated[str, Path(pattern=NamePattern, max_length=64, examples=["garage"])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +42,8 @@ def list_devices(
     _who: Reader,
     cursor: Cursor = 0,
     limit: Limit = 100,
-    deployment: str | None = None,
+    *,
+    deployment: OfDeployment = None,
 ) -> Page[DeviceView]:
     """List the cars."""
     found = context.queries.devices(deployment=deployment, after=cursor, limit=limit)
@@ -112,6 +108,7 @@ def create_deployment(body: NewDeployment, context: Served, who: Operator) -> De
             name=body.name,
             task=task,
             actor=who.name,
+            reason=body.reason,
             utc_us=context.clock.utc_us(),
         )
     return _deployment(context, body.name)
@@ -130,7 +127,7 @@ def _task(wanted: str | NewTask) -> Task:
 
 
 @router.post("/enrolments", status_code=201)
-def create_enrolment(body: NewEnrolment, context: Served, _who: Operator) -> EnrolmentCode:
+def create_enrolment(body: NewEnrolment, context: Served, who: Operator) -> EnrolmentCode:
     """Make a one-time code with which a car enrols within a quarter of an hour."""
     root_sha256 = sha256_hex(context.repository.root())
     with context.database.write() as connection:
@@ -142,6 +139,15 @@ def create_enrolment(body: NewEnrolment, context: Served, _who: Operator) -> Enr
             root_sha256=root_sha256,
             utc_us=context.clock.utc_us(),
             valid_us=round(context.settings.enrolment_code_s * 1e6),
+        )
+        logbook.write(
+            connection,
+            utc_us=context.clock.utc_us(),
+            deployment=body.deployment,
+            kind="enrolment-code",
+            reason=body.reason,
+            actor=who.name,
+            evidence={"device": body.device},
         )
     return EnrolmentCode(
         device=body.device,

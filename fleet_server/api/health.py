@@ -1,11 +1,12 @@
-"""Health, readiness and metrics; without a token, for supervisors and Prometheus."""
+"""Health and readiness, without a token, for supervisors; metrics for Prometheus."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Response
 
-from fleet_server.api.context import Context, Served
+from fleet_server import metrics
+from fleet_server.api.access import Reader
+from fleet_server.api.context import Served
 from fleet_server.api.problems import documented
 
 router = APIRouter(tags=["health"])
@@ -31,32 +32,12 @@ def ready(context: Served) -> Health:
     return Health(status="ready")
 
 
-@router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-def metrics(context: Served) -> Response:
-    """Return the fleet in numbers, in Prometheus' text format."""
-    return Response("".join(_lines(context)), media_type="text/plain; version=0.0.4")
-
-
-def _lines(context: Context) -> Iterator[str]:
-    totals = context.queries.totals()
-    yield from _metric("devices", "gauge", "Enrolled cars.", {"": totals.devices})
-    yield from _metric("devices_online", "gauge", "Cars that are reachable.", {"": totals.online})
-    yield from _metric("pairs_stored", "counter", "Pairs stored.", {"": totals.pairs_stored})
-    yield from _metric("pictures_stored", "counter", "Pictures stored.", {"": totals.pictures})
-    yield from _metric("manoeuvres_stored", "counter", "Manoeuvres.", {"": totals.manoeuvres})
-    yield from _metric("models_registered", "counter", "Models.", {"": totals.models})
-    yield from _metric("decisions", "counter", "Log book entries.", {"": totals.decisions})
-    yield from _metric("quarantined", "gauge", "Messages put aside.", {"": totals.quarantined})
-    names = ("stored", "duplicate", "rejected", "unproven")
-    outcomes = {f'{{outcome="{name}"}}': context.outcomes[name] for name in names}
-    yield from _metric("batches", "counter", "Batches since the start, by outcome.", outcomes)
-    states = ("queued", "running", "done", "failed")
-    jobs = {f'{{state="{name}"}}': totals.jobs.get(name, 0) for name in states}
-    yield from _metric("training_jobs", "gauge", "Training jobs, by state.", jobs)
-
-
-def _metric(name: str, kind: str, text: str, values: Mapping[str, int]) -> Iterator[str]:
-    full = f"parkfleet_{name}" + ("_total" if kind == "counter" else "")
-    yield f"# HELP {full} {text}\n# TYPE {full} {kind}\n"
-    for labels, value in values.items():
-        yield f"{full}{labels} {value}\n"
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {}}}, **documented(401, 403, 503)},
+)
+def show_metrics(context: Served, _who: Reader) -> Response:
+    """Return the fleet in numbers, in Prometheus' text format; docs/reference/metrics.md."""
+    body = metrics.exposition(context.database, context.outcomes, context.traffic)
+    return Response(body, media_type=metrics.CONTENT_TYPE)

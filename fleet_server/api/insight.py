@@ -1,15 +1,16 @@
-"""What was found out and decided, and where everything comes from."""
+"""What was found out and decided, and how far it has come."""
 
 from fastapi import APIRouter, HTTPException
 
-from fleet_server.api.access import Reader
-from fleet_server.api.context import Served
-from fleet_server.api.fleet import DeviceId
-from fleet_server.api.models import Digest
+from fleet_server import logbook
+from fleet_server.api.access import Operator, Reader
+from fleet_server.api.bodies import Note
+from fleet_server.api.context import Context, Served
+from fleet_server.api.filters import OfDeployment, RowId
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
-from fleet_server.lineage import DeviceLineage, Lineage, ModelLineage
 from fleet_server.views import DecisionView, Page, RolloutView, VerdictView
+from shared.errors import RefusedError
 
 router = APIRouter(prefix="/api/v1", tags=["insight"], responses=documented(401, 403, 422, 503))
 
@@ -20,11 +21,36 @@ def list_decisions(
     _who: Reader,
     cursor: Cursor = 0,
     limit: Limit = 100,
-    deployment: str | None = None,
+    *,
+    deployment: OfDeployment = None,
 ) -> Page[DecisionView]:
     """List the log book: what was changed, by whom, why, and on which numbers."""
     found = context.queries.decisions(deployment=deployment, after=cursor, limit=limit)
     return page(found, limit)
+
+
+@router.post("/decisions", status_code=201)
+def write_decision(body: Note, context: Served, who: Operator) -> DecisionView:
+    """Write into the log book what you changed elsewhere, or what you found out, and why."""
+    if body.deployment is not None and not context.queries.deployments(name=body.deployment):
+        raise RefusedError(f"there is no deployment {body.deployment}")
+    with context.database.write() as connection:
+        number = logbook.write(
+            connection,
+            utc_us=context.clock.utc_us(),
+            deployment=body.deployment or "",
+            kind="note",
+            reason=body.reason,
+            actor=who.name,
+            model=body.model,
+        )
+    return _decision(context, number)
+
+
+@router.get("/decisions/{number}", responses=documented(404))
+def get_decision(number: RowId, context: Served, _who: Reader) -> DecisionView:
+    """Return one entry of the log book."""
+    return _decision(context, number)
 
 
 @router.get("/drift")
@@ -33,7 +59,8 @@ def list_verdicts(
     _who: Reader,
     cursor: Cursor = 0,
     limit: Limit = 100,
-    deployment: str | None = None,
+    *,
+    deployment: OfDeployment = None,
 ) -> Page[VerdictView]:
     """List what was found out about models in the field."""
     found = context.queries.verdicts(deployment=deployment, after=cursor, limit=limit)
@@ -46,19 +73,8 @@ def list_rollouts(context: Served, _who: Reader) -> Page[RolloutView]:
     return Page(items=context.queries.rollouts(), next_cursor=None)
 
 
-@router.get("/lineage/model/{sha256}", responses=documented(404))
-def get_model_lineage(sha256: Digest, context: Served, _who: Reader) -> ModelLineage:
-    """Return a model's job, decision, verdict and data, and the cars that ran it."""
-    found = Lineage(context.database).of_model(sha256)
-    if found is None:
-        raise HTTPException(404, f"no model {sha256} is registered")
-    return found
-
-
-@router.get("/lineage/device/{device}", responses=documented(404))
-def get_device_lineage(device: DeviceId, context: Served, _who: Reader) -> DeviceLineage:
-    """Return what a car has run, and where what it runs now comes from."""
-    found = Lineage(context.database).of_device(device)
-    if found is None:
-        raise HTTPException(404, f"no car is called {device}")
-    return found
+def _decision(context: Context, number: int) -> DecisionView:
+    found = context.queries.decisions(after=number - 1, limit=1)
+    if not found or found[0].id != number:
+        raise HTTPException(404, f"the log book has no entry {number}")
+    return found[0]

@@ -5,18 +5,21 @@ Laws:
   grown too long; no more of it than that is ever held.
 """
 
+import re
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet_server.api import problems
 from fleet_server.api.models import MAX_METADATA_BYTES
+from fleet_server.runs import MAX_ARTEFACT_BYTES
 from shared.releases import MAX_MODEL_BYTES
 
 DEFAULT_BYTES = 1024 * 1024
 MODEL_BYTES = MAX_MODEL_BYTES + 2 * MAX_METADATA_BYTES + 64 * 1024
 
 _MODELS = "/api/v1/models"
+_ARTEFACT = re.compile(r"/api/v1/training-jobs/[0-9]+/artefacts/[^/]+")
 
 
 class _TooLongError(Exception):
@@ -35,7 +38,7 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = MODEL_BYTES if scope["path"] == _MODELS else DEFAULT_BYTES
+        limit = _limit(scope["path"])
         refusal = problems.answer(413, f"a request to this path holds at most {limit} bytes")
         if _declared(scope) > limit:
             await refusal(scope, receive, send)
@@ -59,6 +62,12 @@ class BodyLimit:
             await self._app(scope, counted, unless_too_long)
         if seen > limit:
             await refusal(scope, receive, send)
+
+
+def _limit(path: str) -> int:
+    if path == _MODELS:
+        return MODEL_BYTES
+    return MAX_ARTEFACT_BYTES if _ARTEFACT.fullmatch(path) else DEFAULT_BYTES
 
 
 def _declared(scope: Scope) -> int:

@@ -7,8 +7,8 @@ from fastapi import APIRouter, File, Form, HTTPException, Path, Response, Upload
 
 from fleet_server import jobs, registration
 from fleet_server.api.access import ReaderOrTrainer, Trainer
-from fleet_server.api.bodies import DigestPattern
 from fleet_server.api.context import Context, Served
+from fleet_server.api.filters import MAX_NUMBER, Digest, OfDeployment
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.views import ModelView, Page
@@ -20,8 +20,6 @@ router = APIRouter(prefix="/api/v1", tags=["models"], responses=documented(401, 
 
 MAX_METADATA_BYTES = 512 * 1024
 
-Digest = Annotated[str, Path(pattern=DigestPattern, max_length=64, examples=["0" * 64])]
-
 
 @router.get("/models")
 def list_models(
@@ -29,7 +27,8 @@ def list_models(
     _who: ReaderOrTrainer,
     cursor: Cursor = 0,
     limit: Limit = 100,
-    deployment: str | None = None,
+    *,
+    deployment: OfDeployment = None,
 ) -> Page[ModelView]:
     """List the registered models."""
     return page(context.queries.models(deployment=deployment, after=cursor, limit=limit), limit)
@@ -65,7 +64,7 @@ def register_model(
     role_metadata: Annotated[
         UploadFile, File(description="The worker's next release metadata, signed.")
     ],
-    job: Annotated[int, Form(ge=1, le=2**53 - 1)],
+    job: Annotated[int, Form(ge=1, le=MAX_NUMBER)],
 ) -> ModelView:
     """Register the model that a training job made; the worker's own role vouches for it."""
     described = Manifest.from_json(_read(manifest, MAX_METADATA_BYTES))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from fleet_server.jobs import JobError
+from fleet_server.jobs import JobError, MissingJobError
 from shared.errors import RefusedError, RetryLaterError, UsageError
 
 logger = logging.getLogger(__name__)
@@ -82,6 +82,10 @@ def install(app: FastAPI) -> None:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return answer(422, f"{where}: {first['msg']}"[:300])
+
+    @app.exception_handler(MissingJobError)
+    def missing(_request: Request, error: MissingJobError) -> JSONResponse:
+        return answer(404, str(error)[:300])
 
     @app.exception_handler(JobError)
     def conflict(_request: Request, error: JobError) -> JSONResponse:

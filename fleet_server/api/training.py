@@ -1,25 +1,26 @@
 """Training jobs: the queue for workers, and its state for everybody."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import APIRouter, Path, Response
+from fastapi import APIRouter, HTTPException, Response
+from fastapi.sse import EventSourceResponse
 from sqlalchemy import select
 
 from fleet_server import jobs, logbook, pairs
 from fleet_server.api.access import Operator, ReaderOrTrainer, Trainer
 from fleet_server.api.bodies import JobClaim, JobFailure, JobProgress, NewJob
 from fleet_server.api.context import Context, Served
+from fleet_server.api.filters import OfDeployment, RowId
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
+from fleet_server.api.streams import DOCUMENTED, respond
 from fleet_server.storage.tables import deployments
 from fleet_server.views import JobView, Page
 from shared.errors import RefusedError
 
 router = APIRouter(prefix="/api/v1", tags=["training"], responses=documented(401, 403, 422, 503))
-
-JobId = Annotated[int, Path(ge=1, le=2**53 - 1, examples=[1])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,8 @@ def list_jobs(
     _who: ReaderOrTrainer,
     cursor: Cursor = 0,
     limit: Limit = 100,
-    deployment: str | None = None,
+    *,
+    deployment: OfDeployment = None,
 ) -> Page[JobView]:
     """List the training jobs."""
     found = context.queries.training_jobs(deployment=deployment, after=cursor, limit=limit)
@@ -91,6 +93,7 @@ def claim_job(body: JobClaim, context: Served, _who: Trainer) -> ClaimedJob | Re
             worker=body.worker,
             utc_us=context.clock.utc_us(),
             lease_us=round(lease_s * 1e6),
+            most=context.settings.job_claims,
         )
         if claim is None:
             return Response(status_code=204)
@@ -109,13 +112,30 @@ def claim_job(body: JobClaim, context: Served, _who: Trainer) -> ClaimedJob | Re
     )
 
 
-@router.post("/training-jobs/{job}/progress", responses=documented(409))
-def report_progress(job: JobId, body: JobProgress, context: Served, _who: Trainer) -> JobView:
+@router.get("/training-jobs/{number}", responses=documented(404))
+def get_job(number: RowId, context: Served, _who: ReaderOrTrainer) -> JobView:
+    """Return one training job."""
+    return _job(context, number)
+
+
+@router.get(
+    "/training-jobs/{number}/events",
+    response_class=EventSourceResponse,
+    responses={**DOCUMENTED, **documented(404)},
+)
+def follow_job(number: RowId, context: Served, _who: ReaderOrTrainer) -> Response:
+    """Follow a training job: an event for each change, until it has ended."""
+    _job(context, number)
+    return respond(context, lambda: _job(context, number), lambda job: job.state in jobs.ENDED)
+
+
+@router.post("/training-jobs/{number}/progress", responses=documented(409))
+def report_progress(number: RowId, body: JobProgress, context: Served, _who: Trainer) -> JobView:
     """Tell how far a job is, which renews its lease."""
     with context.database.write() as connection:
         jobs.progress(
             connection,
-            job,
+            number,
             stage=body.stage,
             fraction=body.fraction,
             message=body.message,
@@ -123,35 +143,38 @@ def report_progress(job: JobId, body: JobProgress, context: Served, _who: Traine
             utc_us=context.clock.utc_us(),
             lease_us=round(context.settings.lease_s * 1e6),
         )
-    return _job(context, job)
+    return _job(context, number)
 
 
-@router.post("/training-jobs/{job}/fail", responses=documented(409))
-def report_failure(job: JobId, body: JobFailure, context: Served, _who: Trainer) -> JobView:
+@router.post("/training-jobs/{number}/fail", responses=documented(409))
+def report_failure(number: RowId, body: JobFailure, context: Served, _who: Trainer) -> JobView:
     """End a job without a model; the policy decides whether it is tried again."""
     with context.database.write() as connection:
         jobs.fail(
             connection,
-            job,
+            number,
             reason=body.reason,
             attempt=body.attempt,
             utc_us=context.clock.utc_us(),
         )
-    return _job(context, job)
+    return _job(context, number)
 
 
 @router.get(
-    "/training-jobs/{job}/pairs",
+    "/training-jobs/{number}/pairs",
     response_class=Response,
     responses={200: {"content": {"application/x-msgpack": {}}}, **documented(404, 409)},
 )
-def get_pairs(job: JobId, context: Served, _who: Trainer, cursor: Cursor = 0) -> Response:
+def get_pairs(number: RowId, context: Served, _who: Trainer, cursor: Cursor = 0) -> Response:
     """Return the next pairs that a running job learns from, with their pictures, as msgpack."""
     with context.database.read() as connection:
-        row = jobs.held(connection, job, attempt=None)
+        row = jobs.held(connection, number, attempt=None)
         body = pairs.page(connection, row, objects=context.database.objects, after=cursor)
     return Response(body, media_type="application/x-msgpack")
 
 
 def _job(context: Context, number: int) -> JobView:
-    return context.queries.training_jobs(after=number - 1, limit=1)[0]
+    found = context.queries.training_jobs(after=number - 1, limit=1)
+    if not found or found[0].id != number:
+        raise HTTPException(404, f"there is no training job {number}")
+    return found[0]

@@ -70,11 +70,12 @@ def at_server(
 def _enrolled(count: int, folder: Path, server: Server, deployment: str) -> Iterator[Identity]:
     """Yield the cars whose homes lie in `folder`, enrolled where they were not yet."""
     if deployment not in {item["name"] for item in server.all("deployments")}:
-        server.post("deployments", {"name": deployment})
+        server.post("deployments", {"name": deployment, "reason": "a simulated fleet"})
     for number in range(1, count + 1):
         name = f"sim-{number:05d}"
         home = Home(folder / name)
         if not home.enrolment.exists():
-            code = server.post("enrolments", {"device": name, "deployment": deployment})["code"]
+            wanted = {"device": name, "deployment": deployment, "reason": "a simulated car"}
+            code = server.post("enrolments", wanted)["code"]
             enrol(home, server_url=server.url, code=code, device=name)
         yield Identity(home=home, enrolment=load_enrolment(home), key=load_signing_key(home))

@@ -141,7 +141,9 @@ class Demo:
         names = [item["name"] for item in self._fleet.server.all("deployments")]
         number = 1 + sum(name.startswith("demo-") for name in names)
         name = f"demo-{number}"
-        self._fleet.server.post("deployments", {"name": name})
+        self._fleet.server.post(
+            "deployments", {"name": name, "reason": "a new demonstration begins"}
+        )
         for item in self._fleet.server.all("devices"):
             if item["device"] in CARS:
                 self._fleet.server.post(

@@ -186,7 +186,8 @@ class Fleet:
             car.run = int(tomllib.loads(car.script.read_text())["run"])
         car.tell(Floor(scene="beige", manoeuvres=0))
         if not (car.home / "enrolment.json").exists():
-            code = self.server.post("enrolments", {"device": name, "deployment": deployment})
+            wanted = {"device": name, "deployment": deployment, "reason": "a new simulated car"}
+            code = self.server.post("enrolments", wanted)
             self.processes.run(
                 [
                     *("device", "enrol", "--home", str(car.home), "--server", self.url),

@@ -12,7 +12,7 @@ _MANOEUVRES = 8
 def _drive(fleet: Fleet, *, manoeuvres: int) -> Car:
     fleet.start_broker()
     fleet.start_server()
-    fleet.server.post("deployments", {"name": "yard"})
+    fleet.server.post("deployments", {"name": "yard", "reason": "a test"})
     car = fleet.add_car("car-1", "yard")
     car.tell(Floor(scene="beige", manoeuvres=manoeuvres))
     fleet.start_agent(car)

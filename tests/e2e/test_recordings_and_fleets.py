@@ -41,7 +41,7 @@ def test_a_recording_runs_through_a_car_to_the_server_and_to_a_model(tmp_path: P
     with Fleet(tmp_path, SystemClock(), settings=settings) as fleet:
         fleet.start_broker()
         fleet.start_server()
-        fleet.server.post("deployments", {"name": "hall"})
+        fleet.server.post("deployments", {"name": "hall", "reason": "a recording"})
         car = fleet.add_car("recorder", "hall")
         home = str(car.home)
         replayed = json.loads(

@@ -151,21 +151,30 @@ def manifest(model: bytes = b"model", *, release_seq: int = 1, **changes: object
 
 @dataclass
 class Fleet:
-    """A server's database with one deployment, and the keys of its cars."""
+    """A server's database with one deployment, and the keys of its cars.
+
+    The database is the one `opened` already, or the SQLite file in `state`.
+    """
 
     state: Path
     clock: VirtualClock = field(default_factory=VirtualClock)
     server_key: SigningKey = field(default_factory=lambda: SigningKey(b"s" * 32))
     keys: dict[str, SigningKey] = field(default_factory=dict)
+    opened: Database | None = None
 
     def __post_init__(self) -> None:
-        self.database = Database.open(self.state / "server.sqlite", self.clock)
+        self.database = self.opened or Database.open(self.state / "server.sqlite", self.clock)
         self.queries = Queries(self.database)
         self.ingest = Ingest(self.database, self.server_key, self.clock)
         if not self.queries.deployments(name=DEPLOYMENT):
             with self.database.write() as connection:
                 membership.create_deployment(
-                    connection, name=DEPLOYMENT, task=WALL_DISTANCE, actor="test", utc_us=START_US
+                    connection,
+                    name=DEPLOYMENT,
+                    task=WALL_DISTANCE,
+                    actor="test",
+                    reason="a test",
+                    utc_us=START_US,
                 )
 
     def add_car(self, name: str = "car-1") -> SigningKey:

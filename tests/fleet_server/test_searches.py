@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sqlalchemy import insert
 
 from fleet_server import searches
-from fleet_server.searches import Wanted, find, first_received
+from fleet_server.searches import Wanted, find, first_from
 from fleet_server.storage.tables import samples
 from shared.messages import Batch
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, drive, sample
@@ -120,7 +120,7 @@ def test_the_first_row_received_by_a_time_is_found_between_gaps(
                     body=b"\x80",
                 )
             )
-        found = first_received(connection, samples, wanted)
+        found = first_from(connection, samples.c.received_utc_us, wanted)
     assert [each for each, _ in stored if each >= found] == [
         each for each, received in stored if received >= wanted
     ]

@@ -109,7 +109,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             *("token", "create", "--state", str(state), "--role", "operator", "--name", "t")
         )
         made.token = token.stdout.strip()
-        made.call("POST", "deployments", {"name": "garage"})
+        made.call("POST", "deployments", {"name": "garage", "reason": "a test"})
         yield made
 
 
@@ -160,7 +160,8 @@ class Car:
 @pytest.fixture
 def car(world: World) -> Iterator[Car]:
     name = f"car-{os.urandom(3).hex()}"
-    code = world.call("POST", "enrolments", {"device": name, "deployment": "garage"})["code"]
+    wanted = {"device": name, "deployment": "garage", "reason": "a test"}
+    code = world.call("POST", "enrolments", wanted)["code"]
     key = SigningKey.generate()
     claim = {
         "code": code,

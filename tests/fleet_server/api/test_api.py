@@ -21,7 +21,7 @@ from tests.fleet_server.fleet import BOOT, DEPLOYMENT, MODEL, Fleet, drive, jpeg
 
 API = "/api/v1"
 PROBLEM = "application/problem+json"
-OPEN = {"/health", "/ready", "/metrics", f"{API}/enrolments/claim"}
+OPEN = {"/health", "/ready", f"{API}/enrolments/claim"}
 
 
 def _routes(client: TestClient) -> list[tuple[str, str]]:
@@ -36,7 +36,9 @@ def _filled(path: str) -> str:
         "sequence": "1",
         "name": DEPLOYMENT,
         "sha256": "0" * 64,
-        "job": "1",
+        "number": "1",
+        "attempt": "1",
+        "run": "run",
     }
     return path.format(**parts)
 
@@ -220,7 +222,7 @@ def test_a_body_over_the_limit_is_refused_declared_or_not(client: TestClient, lo
 def test_a_car_enrols_once_with_its_code(
     fleet: Fleet, client: TestClient, login: Login, context: Context
 ) -> None:
-    asked = {"device": "car-7", "deployment": DEPLOYMENT}
+    asked = {"device": "car-7", "deployment": DEPLOYMENT, "reason": "a new car"}
     made = client.post(f"{API}/enrolments", json=asked, headers=login("operator"))
     assert made.status_code == 201
     key, secret = SigningKey(os.urandom(32)), sha256_hex(b"secret")
@@ -255,7 +257,7 @@ def test_a_car_enrols_once_with_its_code(
 def test_a_used_code_alarms_under_whatever_name_it_comes_again(
     client: TestClient, login: Login, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = {"device": "car-7", "deployment": DEPLOYMENT}
+    asked = {"device": "car-7", "deployment": DEPLOYMENT, "reason": "a new car"}
     code = client.post(f"{API}/enrolments", json=asked, headers=login("operator")).json()["code"]
     key = SigningKey(b"k" * 32).public.raw.hex()
     claim = {"code": code, "public_key": key, "mqtt_secret_sha256": sha256_hex(b"secret")}
@@ -271,7 +273,7 @@ def test_a_used_code_alarms_under_whatever_name_it_comes_again(
 
 
 def test_an_old_code_is_refused(fleet: Fleet, client: TestClient, login: Login) -> None:
-    asked = {"device": "car-7", "deployment": DEPLOYMENT}
+    asked = {"device": "car-7", "deployment": DEPLOYMENT, "reason": "a new car"}
     code = client.post(f"{API}/enrolments", json=asked, headers=login("operator")).json()["code"]
     fleet.clock.now_us += 901_000_000
     claim = {
@@ -289,7 +291,7 @@ def test_without_a_release_repository_enrolment_says_what_to_do(
     fleet: Fleet, client: TestClient, login: Login
 ) -> None:
     (fleet.state / "releases" / "metadata" / "timestamp.json").unlink()
-    asked = {"device": "car-7", "deployment": DEPLOYMENT}
+    asked = {"device": "car-7", "deployment": DEPLOYMENT, "reason": "a new car"}
     answer = client.post(f"{API}/enrolments", json=asked, headers=login("operator"))
     assert answer.status_code == 503
     assert "releases init" in answer.json()["detail"]
@@ -300,10 +302,14 @@ def test_a_moved_car_follows_its_new_deployment_and_the_log_book_says_why(
     client: TestClient, login: Login
 ) -> None:
     headers = login("operator")
-    created = client.post(f"{API}/deployments", json={"name": "yard"}, headers=headers)
+    created = client.post(
+        f"{API}/deployments", json={"name": "yard", "reason": "a new yard"}, headers=headers
+    )
     assert created.status_code == 201
     assert created.json()["latest"] is None
-    repeated = client.post(f"{API}/deployments", json={"name": "yard"}, headers=headers)
+    repeated = client.post(
+        f"{API}/deployments", json={"name": "yard", "reason": "a new yard"}, headers=headers
+    )
     assert repeated.status_code == 409
     body = {"deployment": "yard", "reason": "the garage is closed"}
     view = client.post(f"{API}/devices/car-1/deployment", json=body, headers=headers).json()
@@ -323,13 +329,15 @@ def test_refused_messages_are_shown_with_their_reason(
     assert "absurd" in item["reason"]
 
 
-def test_metrics_count_what_is_stored(fleet: Fleet, client: TestClient, context: Context) -> None:
+def test_metrics_count_what_is_stored(
+    fleet: Fleet, client: TestClient, context: Context, login: Login
+) -> None:
     fleet.send(drive(0))
     context.outcomes["stored"] += 1
-    lines = client.get("/metrics").text.splitlines()
-    assert "parkfleet_pairs_stored_total 10" in lines
-    assert 'parkfleet_batches_total{outcome="stored"} 1' in lines
-    assert 'parkfleet_training_jobs{state="queued"} 0' in lines
+    lines = client.get("/metrics", headers=login("viewer")).text.splitlines()
+    assert "parkfleet_pairs_stored_total 10.0" in lines
+    assert 'parkfleet_batches_total{outcome="stored"} 1.0' in lines
+    assert 'parkfleet_training_jobs{state="queued"} 0.0' in lines
 
 
 def test_a_server_that_cannot_reach_its_database_is_not_ready(

@@ -24,7 +24,7 @@ DRONE = msgspec.to_builtins(
 
 def test_a_deployment_takes_a_whole_task_and_tells_it(client: TestClient, login: Login) -> None:
     headers = login("operator")
-    body = {"name": "hall", "task": DRONE}
+    body = {"name": "hall", "task": DRONE, "reason": "a test"}
     made = client.post(f"{API}/deployments", json=body, headers=headers)
     assert made.status_code == 201
     assert made.json()["task"] == DRONE
@@ -47,13 +47,15 @@ def test_a_task_that_cannot_be_or_that_takes_anothers_name_is_refused(
     client: TestClient, login: Login, wrong: dict[str, object]
 ) -> None:
     headers = login("operator")
-    client.post(f"{API}/deployments", json={"name": "garage-2"}, headers=headers)
-    body = {"name": "hall", "task": {**DRONE, **wrong}}
+    client.post(
+        f"{API}/deployments", json={"name": "garage-2", "reason": "a test"}, headers=headers
+    )
+    body = {"name": "hall", "task": {**DRONE, **wrong}, "reason": "a test"}
     assert client.post(f"{API}/deployments", json=body, headers=headers).status_code == 422
 
 
 def test_an_unknown_tasks_name_is_refused_with_what_to_do(client: TestClient, login: Login) -> None:
-    body = {"name": "hall", "task": "depth"}
+    body = {"name": "hall", "task": "depth", "reason": "a test"}
     answer = client.post(f"{API}/deployments", json=body, headers=login("operator"))
     assert answer.status_code == 422
     assert "another one is given whole" in answer.json()["detail"]

@@ -1,0 +1,68 @@
+"""Alerts: what people should know, and who has seen it."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query
+
+from fleet_server import alerts, logbook
+from fleet_server.alerts import AlertView
+from fleet_server.api.access import Operator, Reader
+from fleet_server.api.bodies import Because
+from fleet_server.api.context import Context, Served
+from fleet_server.api.filters import OfDeployment, RowId
+from fleet_server.api.paging import Cursor, Limit, page
+from fleet_server.api.problems import documented
+from fleet_server.views import Page
+
+router = APIRouter(prefix="/api/v1", tags=["alerts"], responses=documented(401, 403, 422, 503))
+
+
+@router.get("/alerts")
+def list_alerts(
+    context: Served,
+    _who: Reader,
+    *,
+    cursor: Cursor = 0,
+    limit: Limit = 100,
+    deployment: OfDeployment = None,
+    only_open: Annotated[bool, Query(description="Only those whose cause lasts.")] = False,
+) -> Page[AlertView]:
+    """List the alerts, and how telling people of them goes."""
+    found = alerts.listed(
+        context.database, deployment=deployment, only_open=only_open, after=cursor, limit=limit
+    )
+    return page(found, limit)
+
+
+@router.get("/alerts/{number}", responses=documented(404))
+def get_alert(number: RowId, context: Served, _who: Reader) -> AlertView:
+    """Return one alert."""
+    return _alert(context, number)
+
+
+@router.post("/alerts/{number}/acknowledge", responses=documented(404, 409))
+def acknowledge_alert(number: RowId, body: Because, context: Served, who: Operator) -> AlertView:
+    """Note that you have seen an alert, and what you make of it."""
+    found = _alert(context, number)
+    now = context.clock.utc_us()
+    with context.database.write() as connection:
+        if not alerts.acknowledge(connection, number, by=who.name, utc_us=now):
+            raise HTTPException(409, f"alert {number} was acknowledged already")
+        logbook.write(
+            connection,
+            utc_us=now,
+            deployment=found.deployment,
+            kind="acknowledge-alert",
+            reason=body.reason,
+            actor=who.name,
+            evidence={"alert": number},
+            verdict=found.verdict,
+        )
+    return _alert(context, number)
+
+
+def _alert(context: Context, number: int) -> AlertView:
+    found = alerts.listed(context.database, number=number, limit=1)
+    if not found:
+        raise HTTPException(404, f"there is no alert {number}")
+    return found[0]
