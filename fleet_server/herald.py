@@ -146,7 +146,7 @@ class Herald:
         query = (
             select(desired)
             .join(devices, devices.c.desired == desired.c.id)
-            .where(desired.c.id > self._sent_desired)
+            .where(desired.c.id > self._sent_desired, devices.c.state == "confirmed")
             .order_by(desired.c.id)
         )
         with self._database.read() as connection:

@@ -7,6 +7,7 @@ Laws:
   stored or refused by itself all the same;
 - a batch not proven to be the car's own is put aside unanswered: an answer would let a mix-up
   of keys here make the car give up what it holds;
+- so is one of a car that is not confirmed yet, or is revoked, and nothing of it is kept here;
 - a repeat is answered "duplicate", a conflict or poison "rejected", with the reason; what was
   refused is kept in quarantine, unless it was erased, and the next message is served;
 - the car may forget what "stored" and "duplicate" name, so nothing else is ever answered thus.
@@ -15,18 +16,20 @@ Laws:
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 from sqlalchemy import select
 
-from fleet_server import validation
+from fleet_server import standing, validation
+from fleet_server.standing import NotWelcomeError, Standing
 from fleet_server.storage import intake, quarantine
 from fleet_server.storage.database import Database
 from fleet_server.storage.intake import NOTHING_NEW, Accepted, Outcome, Received
 from fleet_server.storage.quarantine import Budget
-from fleet_server.storage.tables import deployments, devices
+from fleet_server.storage.tables import deployments
 from fleet_server.storage.tombs import ErasedError
 from shared.clock import Clock
 from shared.errors import RefusedError, SignatureError
@@ -39,6 +42,8 @@ from shared.topics import BATCH, RECEIPT
 logger = logging.getLogger(__name__)
 
 _REASON_LENGTH = 200
+_NOT_KEPT = (ErasedError, NotWelcomeError)
+"""What is refused and leaves no copy: it is gone for good, or the car keeps it itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,28 +94,30 @@ class Ingest:
             stored = intake.store(connection, list(accepted.values()), external=objects is not None)
             outcomes = dict(enumerate(_settled(found))) | dict(zip(accepted, stored, strict=True))
             for place, outcome in outcomes.items():
-                if isinstance(outcome, RefusedError) and not isinstance(outcome, ErasedError):
+                if isinstance(outcome, RefusedError) and not isinstance(outcome, _NOT_KEPT):
                     reason = str(outcome)[:_REASON_LENGTH]
                     quarantine.put_aside(connection, received[place], reason, self._budget)
         return [self._answer(each, outcomes[place]) for place, each in enumerate(received)]
 
     def _open(self, received: Sequence[Received]) -> list[Accepted | RefusedError]:
-        keys, tasks = self._look_up({each.device for each in received})
+        cars, tasks = self._look_up(received)
         found: list[Accepted | RefusedError] = []
         for each in received:
             try:
-                found.append(Accepted(batch=_open(each, keys, tasks), received=each))
+                found.append(Accepted(batch=_open(each, cars, tasks), received=each))
             except RefusedError as error:
                 found.append(error)
         return found
 
-    def _look_up(self, cars: Iterable[str]) -> tuple[Mapping[str, VerifyKey], Mapping[str, Task]]:
-        query = select(devices.c.name, devices.c.public_key).where(devices.c.name.in_(cars))
+    def _look_up(
+        self, received: Sequence[Received]
+    ) -> tuple[Mapping[str, Standing], Mapping[str, Task]]:
         with self._database.read() as connection:
-            keys = {row.name: VerifyKey(row.public_key) for row in connection.execute(query)}
+            names = {each.device for each in received}
+            cars = standing.of_cars(connection, names, utc_us=received[0].utc_us)
             texts = connection.scalars(select(deployments.c.task).distinct()).all()
         tasks = [msgspec.json.decode(text, type=Task) for text in texts]
-        return keys, {task.name: task for task in tasks}
+        return cars, {task.name: task for task in tasks}
 
     def _answer(self, received: Received, outcome: Outcome) -> Reply | None:
         """Count and log what became of a batch; return the receipt that says so."""
@@ -161,13 +168,27 @@ def _received(topic: str, body: bytes, utc_us: int) -> Received:
     )
 
 
-def _open(received: Received, keys: Mapping[str, VerifyKey], tasks: Mapping[str, Task]) -> Batch:
-    key = keys.get(received.device)
-    if key is None:
+def _open(received: Received, cars: Mapping[str, Standing], tasks: Mapping[str, Task]) -> Batch:
+    car = cars.get(received.device)
+    if car is None:
         raise SignatureError("unknown device")
-    batch = open_envelope(BATCH, received.body, topic=received.topic, message_type=Batch, key=key)
+    standing.check_welcome(car, received.device)
+    batch = _proven(received, car)
     validation.check(batch, device=received.device, tasks=tasks)
     return batch
+
+
+def _proven(received: Received, car: Standing) -> Batch:
+    """Return the batch that the car's key has signed, or a former one that counts still."""
+    present, *former = car.keys
+    for key in former:
+        with suppress(SignatureError):
+            return _signed_by(key, received)
+    return _signed_by(present, received)
+
+
+def _signed_by(key: VerifyKey, received: Received) -> Batch:
+    return open_envelope(BATCH, received.body, topic=received.topic, message_type=Batch, key=key)
 
 
 def _says_something(batch: Batch) -> bool:

@@ -51,8 +51,11 @@ def set_desired(
     decision: int,
     utc_us: int,
     epoch: int = 0,
+    again: bool = False,
 ) -> bool:
     """Bring a car's desired state to what its deployment runs; tell whether that changed it.
+
+    With `again` it is said anew even where it is the same.
 
     Its epoch is the highest of `epoch`, the database's and that of the state before.
     """
@@ -64,6 +67,7 @@ def set_desired(
         deployment=deployment,
         target=_latest_path(connection, deployment),
         upload=current.upload if current else "pictures",
+        again=again,
     )
     if state is None:
         return False

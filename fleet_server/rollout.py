@@ -62,17 +62,18 @@ def next_state(
     deployment: str,
     target: str | None,
     upload: UploadLevel = "pictures",
+    again: bool = False,
 ) -> DesiredState | None:
     """Return the state to set on a car in `deployment` whose latest model is at `target`.
 
-    None where `current` says so already. A car that holds a later wish than a database restored
+    None where `current` says so already, unless it is to be said `again`. A car that holds a later wish than a database restored
     from an older copy is given a higher `epoch`, so that revisions count again.
     """
     same = current is not None and (
         (current.epoch, current.deployment, current.target, current.upload)
         == (epoch, deployment, target, upload)
     )
-    if same:
+    if same and not again:
         return None
     revision = current.revision if current is not None and current.epoch == epoch else 0
     return DesiredState(

@@ -46,7 +46,7 @@ def steer(connection: Connection, deployment: str, now_utc_us: int) -> Change | 
     behind = (
         select(devices.c.name)
         .outerjoin(desired, desired.c.id == devices.c.desired)
-        .where(devices.c.deployment == deployment)
+        .where(devices.c.deployment == deployment, devices.c.state == "confirmed")
         .where(
             desired.c.id.is_(None)
             | desired.c.target.is_distinct_from(path)

@@ -3,6 +3,7 @@
 Laws:
 - the file holds SHA-256 digests of random 256-bit secrets, never a secret; such secrets cannot be
   guessed, so a plain digest is enough and a log-in costs a microsecond instead of Argon2's 0.1 s;
+- it remembers whom it held once, so that a name taken out of it is taken out of copies too;
 - it is replaced whole, by one writer at a time: whoever reads it sees a complete old or new state;
 - a user's name is also its only client id; the server's processes are users of their own, named
   `server-...`, with the rights and the secret of `server`.
@@ -23,6 +24,7 @@ from typing import Literal
 
 import msgspec
 
+from shared.credentials import is_verifier
 from shared.errors import UsageError
 from shared.ids import Name, Sha256, is_device_name, is_name, is_sha256, sha256_hex
 from shared.signing import write_secret
@@ -37,14 +39,27 @@ _SECRET_BYTES = 32
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One user: what it is, and the SHA-256 of its secret as ASCII text."""
+    """One user: what it is, and the SHA-256 of its secret as ASCII text.
+
+    `verifier` is mosquitto's digest of the same secret; cars of older versions show none.
+    """
 
     role: Role
     secret_sha256: Sha256
+    verifier: str | None = None
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     users: dict[Name, User] = msgspec.field(default_factory=dict)
+    removed: tuple[Name, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Users:
+    """Everybody who may connect, by name, and the names of those who might once."""
+
+    known: Mapping[str, User]
+    removed: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +86,24 @@ def read_users(path: Path) -> Mapping[str, User]:
     Raises:
         UsageError: the file cannot be read or is not a users file.
     """
+    return _read(path).users
+
+
+def read_all(path: Path) -> Users:
+    """Return the users in the file at `path` and those removed; a missing file holds none.
+
+    Raises:
+        UsageError: the file cannot be read or is not a users file.
+    """
+    found = _read(path)
+    return Users(known=found.users, removed=frozenset(found.removed))
+
+
+def _read(path: Path) -> _File:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_File).users
+        return msgspec.json.decode(path.read_bytes(), type=_File)
     except FileNotFoundError:
-        return {}
+        return _File()
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from None
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
@@ -96,7 +125,9 @@ def find_user(users: Mapping[str, User], name: str) -> User | None:
     return users.get(SERVER_USER if is_reserved(name) else name)
 
 
-def add_user(state_dir: Path, name: str, *, role: Role, secret_sha256: str) -> None:
+def add_user(
+    state_dir: Path, name: str, *, role: Role, secret_sha256: str, verifier: str | None = None
+) -> None:
     """Let `name` connect with the secret of that digest; replaces an older secret of that name.
 
     Raises:
@@ -108,8 +139,15 @@ def add_user(state_dir: Path, name: str, *, role: Role, secret_sha256: str) -> N
         raise UsageError(f"{name!r} is no name for a broker user of role {role}")
     if not is_sha256(secret_sha256):
         raise UsageError("a secret's digest is 64 lower-case hexadecimal digits")
+    if verifier is not None and not is_verifier(verifier):
+        raise UsageError("this is no digest of mosquitto's")
+    user = User(role=role, secret_sha256=secret_sha256, verifier=verifier)
     with _locked(state_dir) as path:
-        _write(path, {**read_users(path), name: User(role=role, secret_sha256=secret_sha256)})
+        found = _read(path)
+        if found.users.get(name) == user:
+            return
+        removed = tuple(each for each in found.removed if each != name)
+        _write(path, _File(users={**found.users, name: user}, removed=removed))
 
 
 def remove_user(state_dir: Path, name: str) -> bool:
@@ -119,10 +157,11 @@ def remove_user(state_dir: Path, name: str) -> bool:
         UsageError: the file is broken.
     """
     with _locked(state_dir) as path:
-        users = dict(read_users(path))
+        found = _read(path)
+        users = dict(found.users)
         known = users.pop(name, None) is not None
         if known:
-            _write(path, users)
+            _write(path, _File(users=users, removed=tuple(sorted({*found.removed, name}))))
     return known
 
 
@@ -137,10 +176,11 @@ def ensure_server_user(state_dir: Path) -> Credentials:
     """
     with _locked(state_dir) as path:
         secret = _server_secret(server_secret_path(state_dir))
-        users = read_users(path)
+        found = _read(path)
         own = User(role="server", secret_sha256=sha256_hex(secret.encode()))
-        if users.get(SERVER_USER) != own:
-            _write(path, {**users, SERVER_USER: own})
+        if found.users.get(SERVER_USER) != own:
+            changed = {**found.users, SERVER_USER: own}
+            _write(path, _File(users=changed, removed=found.removed))
     return Credentials(user=SERVER_USER, secret=secret)
 
 
@@ -164,8 +204,8 @@ def _server_secret(path: Path) -> str:
     return secret
 
 
-def _write(path: Path, users: Mapping[str, User]) -> None:
-    body = msgspec.json.format(msgspec.json.encode(_File(users=dict(users)), order="sorted"))
+def _write(path: Path, file: _File) -> None:
+    body = msgspec.json.format(msgspec.json.encode(file, order="sorted"))
     write_secret(path, body + b"\n")
 
 
