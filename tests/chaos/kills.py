@@ -21,7 +21,7 @@ import msgspec
 from hardware_sim.lab.fleet import Car, Fleet, Floor
 from shared.clock import Clock
 from shared.samples import Sample, content_hash
-from tests.chaos.ledger import Key, Ledger, Snapshot, Stored, Verdict, read
+from tests.chaos.ledger import Key, Ledger, Manoeuvre, Snapshot, Stored, Verdict, read
 
 _SPEED: Final = 8.0
 _LONGEST_S: Final = 2.2
@@ -52,11 +52,15 @@ class Kill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Killed(msgspec.Struct, frozen=True, kw_only=True):
-    """What the whole experiment found."""
+    """What the whole experiment found.
+
+    `unwritten` pairs were in a killed drive's memory, as the journal counts them.
+    """
 
     kills: list[Kill]
     seconds: float
     quarantined: int
+    unwritten: int
     verdict: Verdict
     missing: int
     altered: int
@@ -69,7 +73,7 @@ def prepare(fleet: Fleet) -> Car:
     """Return an enrolled car of a fleet, whose broker and server run from here on."""
     fleet.start_broker()
     fleet.start_server()
-    fleet.server.post("deployments", {"name": _DEPLOYMENT})
+    fleet.server.post("deployments", {"name": _DEPLOYMENT, "reason": "chaos"})
     return fleet.add_car("car-1", _DEPLOYMENT)
 
 
@@ -103,12 +107,13 @@ class Killing:
             kills.append(self._cycle())
             tell(done + 1)
         self._settle()
-        self._look()
+        now = self._look()
         return Killed(
             kills=kills,
             seconds=self._second(),
             quarantined=len(list(self._fleet.server.all("quarantine"))),
-            verdict=self._ledger.judge(self._stored()),
+            unwritten=now.counters.get("dropped_unwritten", 0),
+            verdict=self._ledger.judge(self._stored(), self._ended()),
             missing=self._ledger.missing,
             altered=self._ledger.altered,
             holes=self._ledger.holes,
@@ -156,7 +161,13 @@ class Killing:
             self._clock.sleep_until_us(min(end_us, now_us + int(_LOOK_S * 1e6)))
 
     def _settle(self) -> None:
-        """Let the car finish what it is at, and everything arrive."""
+        """Let the car log once more, end what it is at, and everything arrive."""
+        committed = len(self._look().hashes)
+
+        def has_logged() -> bool:
+            return len(self._look().hashes) > committed
+
+        self._fleet.processes.wait_for("one more pair", has_logged, timeout_s=_SETTLE_S)
         self._fleet.processes.stop(f"{self._car.name}-drive")
 
         def is_sent() -> bool:
@@ -166,6 +177,9 @@ class Killing:
 
     def _stored(self) -> list[Stored]:
         return [_to_stored(item) for item in self._fleet.server.all("samples")]
+
+    def _ended(self) -> list[Manoeuvre]:
+        return [(each["boot"], each["manoeuvre"]) for each in self._fleet.server.all("manoeuvres")]
 
     def _second(self) -> float:
         return (self._clock.monotonic_us() - self._begun_us) / 1e6

@@ -44,6 +44,7 @@ def checks(found: Killed) -> list[Check]:
         "pairs altered": found.altered + verdict.altered,
         "pairs on the server that were never committed": verdict.unknown,
         "pictures lost on the way to the server": verdict.bare,
+        "ends of manoeuvres lost": verdict.endless,
         "holes in a boot's numbers": found.holes,
         "pairs by which the journal's counters differ from its rows": found.miscounted,
         "journals found unsound": len(found.unsound),
@@ -81,7 +82,8 @@ def _text(found: Killed, made: list[Check]) -> str:
     summary = (
         f"{len(kills)} kills ({each}) in {found.seconds:.0f} s, "
         f"{sum(k.was_moving for k in kills)} of them within a manoeuvre; "
-        f"{verdict.pairs} pairs and {verdict.pictures} pictures were committed."
+        f"{verdict.pairs} pairs and {verdict.pictures} pictures were committed, "
+        f"{found.unwritten} pairs were in a killed process's memory, and counted as that."
     )
     picture = "![Pairs committed and waiting at each kill](kills.png)"
     return "\n\n".join([summary, checks_table(made), picture])

@@ -6,7 +6,8 @@ Laws:
 - the journal's counters and its rows tell the same number of pairs;
 - a boot's pairs are numbered without a hole: a kill may cost the last ones, which were never
   committed, and none before them;
-- at the end the server holds each pair that the journal ever committed once, and nothing else.
+- at the end the server holds each pair that the journal ever committed once, and nothing else, and
+  the end of each manoeuvre that had any.
 """
 
 import sqlite3
@@ -17,6 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
+
+
+Manoeuvre = tuple[str, int]
+"""A manoeuvre's identity within one car: its boot and its number."""
 
 
 class Key(NamedTuple):
@@ -30,12 +35,13 @@ class Key(NamedTuple):
 class Snapshot:
     """A journal at one instant, as another process reads it.
 
-    `integrity` is SQLite's own verdict, "ok" where all is well. `waiting` pairs are not sent,
+    `manoeuvres` are those that have pairs. `integrity` is SQLite's own verdict, "ok" where all is well. `waiting` pairs are not sent,
     `rows_left` rows of any kind. `is_moving` tells that the newest manoeuvre has pairs and no end.
     """
 
     hashes: Mapping[Key, str]
     pictures: frozenset[Key]
+    manoeuvres: frozenset[Manoeuvre]
     counters: Mapping[str, int]
     waiting: int
     rows_left: int
@@ -60,6 +66,7 @@ def read(path: Path) -> Snapshot:
         return Snapshot(
             hashes={},
             pictures=frozenset(),
+            manoeuvres=frozenset(),
             counters={},
             waiting=0,
             rows_left=0,
@@ -75,6 +82,7 @@ def read(path: Path) -> Snapshot:
             pictures=frozenset(
                 Key(*row) for row in db.execute("SELECT boot, sequence FROM pictures")
             ),
+            manoeuvres=frozenset(db.execute("SELECT DISTINCT boot, manoeuvre FROM samples")),
             counters=dict(db.execute("SELECT name, value FROM counters")),
             waiting=_one(db, "SELECT count(*) FROM samples WHERE sent = 0"),
             rows_left=_one(db, _LEFT),
@@ -115,7 +123,8 @@ class Verdict:
 
     `pairs` and `pictures` were committed; the others count pairs: `lost` were committed and are not
     on the server, `doubled` are there more than once, `altered` with another content, `unknown`
-    were never committed, `bare` arrived without the picture that they were committed with.
+    were never committed, `bare` arrived without the picture that they were committed with. `endless`
+    counts manoeuvres with pairs whose end is not on the server.
     """
 
     pairs: int
@@ -125,6 +134,7 @@ class Verdict:
     altered: int
     unknown: int
     bare: int
+    endless: int
 
 
 @dataclass
@@ -137,6 +147,7 @@ class Ledger:
 
     hashes: dict[Key, str] = field(default_factory=dict)
     pictures: set[Key] = field(default_factory=set)
+    manoeuvres: set[Manoeuvre] = field(default_factory=set)
     missing: int = 0
     altered: int = 0
     miscounted: int = 0
@@ -153,6 +164,7 @@ class Ledger:
             self.unsound.append(now.integrity)
         self.hashes |= now.hashes
         self.pictures |= now.pictures
+        self.manoeuvres |= now.manoeuvres
 
     @property
     def holes(self) -> int:
@@ -162,8 +174,8 @@ class Ledger:
             highest[boot] = max(highest.get(boot, -1), sequence)
         return sum(last + 1 for last in highest.values()) - len(self.hashes)
 
-    def judge(self, stored: Iterable[Stored]) -> Verdict:
-        """Return what `stored`, everything that the server has of this car, is worth."""
+    def judge(self, stored: Iterable[Stored], ended: Iterable[Manoeuvre]) -> Verdict:
+        """Return what `stored` and `ended`, all that the server has of this car, are worth."""
         every = list(stored)
         times = Counter(each.key for each in every)
         known = self.hashes
@@ -177,4 +189,5 @@ class Ledger:
             ),
             unknown=len(times.keys() - known.keys()),
             bare=sum(each.key in self.pictures and not each.has_picture for each in every),
+            endless=len(self.manoeuvres - set(ended)),
         )

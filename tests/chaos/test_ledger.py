@@ -17,6 +17,7 @@ def snapshot(sequences: set[int], **counters: int) -> Snapshot:
     return Snapshot(
         hashes={KEYS[number]: f"hash {number}" for number in sequences},
         pictures=frozenset(),
+        manoeuvres=frozenset(),
         counters={"pairs_logged": len(sequences), **counters},
         waiting=0,
         rows_left=0,
@@ -66,15 +67,20 @@ def test_a_hole_below_the_last_number_is_found_and_a_missing_end_is_none() -> No
 
 def test_the_server_is_judged_by_each_pair() -> None:
     ledger = Ledger()
-    ledger.see(replace(snapshot({0, 1, 2}), pictures=frozenset(KEYS[:2])))
+    seen = replace(
+        snapshot({0, 1, 2}),
+        pictures=frozenset(KEYS[:2]),
+        manoeuvres=frozenset({(BOOT, 1), (BOOT, 2)}),
+    )
+    ledger.see(seen)
     told = [
         replace(stored(0), has_picture=True),
         replace(stored(0), has_picture=True),
         replace(stored(1), content_hash="another"),
         stored(4),
     ]
-    assert ledger.judge(told) == Verdict(
-        pairs=3, pictures=2, lost=1, doubled=1, altered=1, unknown=1, bare=1
+    assert ledger.judge(told, [(BOOT, 2), (BOOT, 3)]) == Verdict(
+        pairs=3, pictures=2, lost=1, doubled=1, altered=1, unknown=1, bare=1, endless=1
     )
 
 
@@ -86,6 +92,7 @@ def test_a_journal_is_read_as_it_is(tmp_path: Path) -> None:
     now = read(path)
     assert (set(now.hashes), set(now.pictures)) == (set(KEYS[:2]), {KEYS[0]})
     assert (now.waiting, now.rows_left, now.is_moving, now.miscounted) == (2, 3, True, 0)
+    assert now.manoeuvres == {(BOOT, 1)}
     journal.append(samples=[], manoeuvres=[manoeuvre_end()])
     journal.mark(samples=[sample(0).key], outcome="sent")
     now = read(path)
