@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
-
 Manoeuvre = tuple[str, int]
 """A manoeuvre's identity within one car: its boot and its number."""
 
@@ -35,8 +34,9 @@ class Key(NamedTuple):
 class Snapshot:
     """A journal at one instant, as another process reads it.
 
-    `manoeuvres` are those that have pairs. `integrity` is SQLite's own verdict, "ok" where all is well. `waiting` pairs are not sent,
-    `rows_left` rows of any kind. `is_moving` tells that the newest manoeuvre has pairs and no end.
+    `manoeuvres` are those that have pairs. `integrity` is SQLite's own verdict, "ok" where all is
+    well. `waiting` pairs are not sent, `rows_left` rows of any kind. `is_moving` tells that the
+    newest manoeuvre has pairs and no end.
     """
 
     hashes: Mapping[Key, str]
@@ -123,8 +123,8 @@ class Verdict:
 
     `pairs` and `pictures` were committed; the others count pairs: `lost` were committed and are not
     on the server, `doubled` are there more than once, `altered` with another content, `unknown`
-    were never committed, `bare` arrived without the picture that they were committed with. `endless`
-    counts manoeuvres with pairs whose end is not on the server.
+    were never committed, `bare` arrived without the picture that they were committed with.
+    `endless` manoeuvres have pairs, and no end on the server.
     """
 
     pairs: int
