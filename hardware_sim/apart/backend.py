@@ -11,6 +11,7 @@ nothing here. The configuration file is the TOML form of `ApartConfiguration`.
 """
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -56,6 +57,18 @@ class ApartConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     pins: Pins = Pins()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _ApartInstruments(Instruments):
+    """Instruments with the wires that they share, which are cut after them."""
+
+    wires: ExitStack
+
+    def close(self) -> None:
+        """Stop the wheels first, then release everything, and cut the wires whatever came of it."""
+        with self.wires:
+            super().close()
+
+
 def open_instruments(configuration: Path | None) -> Instruments:
     """Open a car's instruments in the world; the entry point `sim-world`.
 
@@ -84,15 +97,15 @@ def open_instruments(configuration: Path | None) -> Instruments:
             bus = ApartBus(Link(path, "bus", patience_s=_BUS_PATIENCE_S))
             opened.callback(bus.deinit)
             range_sensor = Vl53l0xRange(bus, clock, offset_mm=wanted.range_offset_mm)
-        opened.pop_all()
-    return Instruments(
-        clock=clock,
-        camera=camera,
-        range_sensor=range_sensor,
-        wheels=wheels,
-        signals=signals,
-        controls=controls,
-    )
+        return _ApartInstruments(
+            clock=clock,
+            camera=camera,
+            range_sensor=range_sensor,
+            wheels=wheels,
+            signals=signals,
+            controls=controls,
+            wires=opened.pop_all(),
+        )
 
 
 def open_cutoff(configuration: Path | None) -> GpioCutoff:

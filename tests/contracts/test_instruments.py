@@ -1,17 +1,37 @@
 """What every backend's instruments keep to; a backend without hardware here is skipped."""
 
+import threading
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from device.hardware import Instruments, open_instruments
+from hardware_sim.apart.world import serve
+from shared.clock import SystemClock
 from shared.errors import HardwareError, UsageError
 from tests.hardware_sim.recordings import record_approaches
 
 
-@pytest.fixture(params=["sim", "replay", "pi"])
+@contextmanager
+def _a_world(path: Path) -> Iterator[None]:
+    """Hold a world at `path`, as `parkfleet sim world` does."""
+    ready, over = threading.Event(), threading.Event()
+    options = {"scene": "beige", "seed": 2, "strict": False, "faults": (), "script": None}
+    calls = {"ready": ready.set, "stop": over.is_set}
+    thread = threading.Thread(target=serve, args=(path, SystemClock()), kwargs=options | calls)
+    thread.start()
+    try:
+        assert ready.wait(10.0)
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.fixture(params=["sim", "replay", pytest.param("sim-world", marks=pytest.mark.e2e), "pi"])
 def instruments(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Instruments]:
     """A backend's instruments, the wheels free to turn."""
     configuration = None
@@ -22,10 +42,21 @@ def instruments(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Inst
         configuration = tmp_path / "replay.toml"
         configuration.write_text('speed = 0.0\ndata = "recording"\n')
         record_approaches(tmp_path / "recording", manoeuvres=1, pictures=20)
+    with ExitStack() as around:
+        if request.param == "sim-world":
+            configuration = tmp_path / "world.toml"
+            configuration.write_text('socket = "world.socket"\n')
+            around.enter_context(_a_world(tmp_path / "world.socket"))
+        yield from _opened(request.param, configuration)
+
+
+def _opened(backend: str, configuration: Path | None) -> Iterator[Instruments]:
     try:
-        opened = open_instruments(request.param, configuration)
+        opened = open_instruments(backend, configuration)
     except (UsageError, HardwareError) as error:
-        pytest.skip(f"no {request.param} hardware here: {error}")
+        if backend != "pi":
+            raise
+        pytest.skip(f"no {backend} hardware here: {error}")
     yield opened
     opened.close()
 
