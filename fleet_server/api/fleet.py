@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Response
+from fastapi.sse import EventSourceResponse
+from sqlalchemy import select
 
 from fleet_server import logbook, membership
 from fleet_server.api.access import Operator, Reader
@@ -16,6 +18,10 @@ from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import DeploymentName, DeviceId, OfDeployment
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
+from fleet_server.api.streams import DOCUMENTED, respond
+from fleet_server.rows import page as rows_after
+from fleet_server.rows import views
+from fleet_server.storage.tables import enrolments
 from fleet_server.views import DeploymentView, DeviceView, Page
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
@@ -34,6 +40,18 @@ class EnrolmentCode:
     deployment: str
     code: str
     expires_utc_us: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrolmentView:
+    """A one-time code, of which only the SHA-256 is stored; `used_utc_us` is None until its use."""
+
+    id: int
+    device: str
+    deployment: str
+    created_utc_us: int
+    expires_utc_us: int
+    used_utc_us: int | None
 
 
 @router.get("/devices")
@@ -57,6 +75,17 @@ def get_device(device: DeviceId, context: Served, _who: Reader) -> DeviceView:
     if found is None:
         raise HTTPException(404, f"no car is called {device}")
     return found
+
+
+@router.get(
+    "/devices/{device}/events",
+    response_class=EventSourceResponse,
+    responses={**DOCUMENTED, **documented(404)},
+)
+def follow_device(device: DeviceId, context: Served, who: Reader) -> Response:
+    """Follow a car: an event for each change of what is wanted of it or what it reports."""
+    get_device(device, context, who)
+    return respond(context, lambda: get_device(device, context, who), lambda _: False)
 
 
 @router.post("/devices/{device}/deployment", responses=documented(404))
@@ -124,6 +153,17 @@ def _task(wanted: str | NewTask) -> Task:
             f"unknown task {wanted}; there are: {', '.join(TASKS)}; another one is given whole"
         )
     return TASKS[wanted]
+
+
+@router.get("/enrolments")
+def list_enrolments(
+    context: Served, _who: Reader, cursor: Cursor = 0, limit: Limit = 100
+) -> Page[EnrolmentView]:
+    """List the codes that were made, less their secrets, and which of them was used."""
+    columns = [enrolments.c[name] for name in EnrolmentView.__dataclass_fields__]
+    with context.database.read() as connection:
+        rows = rows_after(connection, select(*columns), enrolments, cursor, limit)
+    return page(views(EnrolmentView, rows), limit)
 
 
 @router.post("/enrolments", status_code=201)
