@@ -2,8 +2,10 @@
 
 import gc
 import os
+import sys
 import tracemalloc
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -78,6 +80,19 @@ def peak_bytes() -> int:
     return peak
 
 
+def resident_bytes() -> int:
+    """Return how much of this process lies in memory, what SQLite took included."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def told(name: str, figures: list[int]) -> str:
+    """Return a row of figures after the first, in words."""
+    first, most, last = figures[1], max(figures[1:]), figures[-1]
+    rise = (most / first - 1) * 100
+    return f"{name}: first {first}, last {last}, most {most} bytes (+{rise:.2f} %)\n"
+
+
 def stay_offline(car: Car) -> int:
     """Let an hour pass, in which a broker answers once a while and the server never."""
     sent = 0
@@ -106,7 +121,7 @@ def drain(car: Car, server: Server, pairs: int) -> None:
 def test_hours_offline_arrive_whole_and_once_in_memory_that_stays_flat(car: Car) -> None:
     car.wish(None, upload="characteristics")
     server = Server(car)
-    offline, draining = [], []
+    offline, draining, resident = [], [], []
     tracemalloc.start()
     try:
         for hour in range(HOURS):
@@ -114,6 +129,7 @@ def test_hours_offline_arrive_whole_and_once_in_memory_that_stays_flat(car: Car)
             peak_bytes()
             sent = stay_offline(car)
             offline.append(peak_bytes())
+            resident.append(resident_bytes())
             assert sent < 3600 // 20, "a fleet that lost its server leaves it in peace"
         assert car.journal.counts().queue_depth == HOURS * PAIRS_AN_HOUR
         car.clock.now_us += 60 * SECOND
@@ -121,11 +137,17 @@ def test_hours_offline_arrive_whole_and_once_in_memory_that_stays_flat(car: Car)
         for twelfth in range(1, 13):
             drain(car, server, twelfth * HOURS * PAIRS_AN_HOUR // 12)
             draining.append(peak_bytes())
+            resident.append(resident_bytes())
     finally:
         tracemalloc.stop()
     assert set(server.pairs) == {1}
     assert set(server.ends) == {1}
     counts = car.journal.counts()
     assert (counts.pairs_sent, counts.queue_depth) == (HOURS * PAIRS_AN_HOUR, 0)
-    for peaks in (offline, draining):
+    # With -s: the figures of the run, beside its verdict.
+    sys.stdout.write(f"{HOURS} h offline at 4 Hz: {HOURS * PAIRS_AN_HOUR} pairs arrived once\n")
+    sys.stdout.write(told("Python's peak an hour, offline", offline))
+    sys.stdout.write(told("Python's peak a twelfth, draining", draining))
+    sys.stdout.write(told("resident", resident))
+    for peaks in (offline, draining, resident):
         assert max(peaks[1:]) <= 1.1 * peaks[1], peaks
