@@ -10,7 +10,8 @@ Coordinates: the wall is the plane z = 0, the floor y = 0, the room is z > 0, x 
 The camera looks along the car's rear axis, tilted down. A ray meets the floor at a point that is
 fixed in the car's frame, so the floor's sampling level is a table; the wall's follows its distance.
 The foot and the baseboard's upper edge are blended by how much of a pixel lies below them, which
-gives the sub-pixel information that a real lens gives; so are an obstacle's edges.
+gives the sub-pixel information that a real lens gives; so are an obstacle's edges. A ray that the
+floor mirrors meets the wall as high above the floor as it would have met it below without a floor.
 
 Motion: a picture of a moving car is the mean of several, taken along its way during the exposure,
 in light, before the sensor; a way that no pixel notices costs nothing.
@@ -33,6 +34,8 @@ from shared.picture import Pixels
 _SMEAR_STEP_MM: Final = 1.6
 _MOST_SMEARS: Final = 5
 _LEVER_MM: Final = 300.0
+_MIRROR_BLUR: Final = 2.0
+"""Over how many times as wide a spot a pixel sees the wall in a glossy floor."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +97,6 @@ class Renderer:
         self._floor = Atlas(scene.floor, seed)
         self._wall = Atlas(scene.wall, seed + 1)
         self._board = np.asarray(scene.wall.baseboard_colour, dtype=np.float32)
-        self._plain_wall = np.asarray(scene.wall.colour, dtype=np.float32)
         self._floor_tint = np.asarray(scene.floor.colour, dtype=np.float32) / 255.0
         self._rays = Rays(scene.camera, width, height)
         self._floor_scales = self._floor.scales(self._floor.level_of(self._rays.floor_footprint_mm))
@@ -140,41 +142,43 @@ class Renderer:
         """Return the light that reaches the lens, 0..255 and above, float32."""
         light, camera = self._scene.light, self._scene.camera
         eye = _Eye.of(pose, camera.setback_mm)
+        gloss, obstacle = self._scene.floor.gloss, self._scene.obstacle
         picture, wall_y, pixel = self._wall_seen(eye)
         floor = self._floor_seen(eye)
-        if self._scene.floor.gloss > 0.0:
-            floor += (self._mirrored(wall_y, pixel) - floor) * self._scene.floor.gloss
+        if gloss > 0.0:
+            if obstacle is not None:
+                self._put_before(picture, obstacle, eye, mirrored=True)
+            floor += (picture - floor) * gloss
         picture += (floor - picture) * _covered(-wall_y, pixel)[..., None]
-        if self._scene.obstacle is not None:
-            self._put_before(picture, self._scene.obstacle, eye)
+        if obstacle is not None:
+            self._put_before(picture, obstacle, eye)
         picture *= 1.0 - light.near_shade * math.exp(-eye.z / light.near_shade_mm)
         return picture
 
     def _wall_seen(self, eye: _Eye) -> tuple[Floats, Floats, Floats]:
         """Return the wall over the whole picture; per pixel its height and a pixel's size there.
 
-        Heights below 0 are where the ray met the floor first.
+        Heights below 0 are where the ray met the floor first: there a glossy floor shows the wall's
+        mirror image, which is what is returned.
         """
         rays, wall = self._rays, self._scene.wall
         to_wall = eye.z / np.maximum(rays.z * eye.cos - rays.x * eye.sin, 1e-3)
         x = eye.x + to_wall * (rays.x * eye.cos + rays.z * eye.sin)
         y = self._scene.camera.height_mm + to_wall * rays.y
         pixel = to_wall * rays.centre_pixel
-        level = self._wall.level_of(np.full((1, 1), eye.z * rays.centre_pixel, np.float32))
-        scales = self._wall.scales(np.broadcast_to(level, self._shape))
-        seen = self._wall.sample(_single(x), _single(y), scales)
-        seen += (self._board - seen) * _covered(wall.baseboard_mm - y, pixel)[..., None]
+        height = np.abs(y)
+        # Lacquer is never quite flat: of what it mirrors the finest detail is lost.
+        sizes = _single(eye.z * rays.centre_pixel * np.array([1.0, _MIRROR_BLUR]))
+        upright, mirrored = self._wall.level_of(sizes)
+        scales = self._wall.scales(np.where(y < 0.0, mirrored, upright))
+        seen = self._wall.sample(_single(x), _single(height), scales)
+        seen += (self._board - seen) * _covered(wall.baseboard_mm - height, pixel)[..., None]
         light = self._scene.light
-        reflected = light.bleeding * np.exp(np.maximum(y, 0.0) * (-1.0 / light.bleeding_mm))
+        reflected = light.bleeding * np.exp(height * (-1.0 / light.bleeding_mm))
         seen *= 1.0 + _single(reflected)[..., None] * (self._floor_tint - 1.0)
         for shadow in light.shadows:
             seen *= _single(_lit_share(shadow, _single(x), 0.0))[..., None]
         return seen, _single(y), _single(pixel)
-
-    def _mirrored(self, wall_y: Floats, pixel: Floats) -> Floats:
-        """Return the wall's mirror image in the floor: plain colours, as gloss is never sharp."""
-        on_board = _covered(self._scene.wall.baseboard_mm + wall_y, pixel)[..., None]
-        return self._plain_wall + (self._board - self._plain_wall) * on_board
 
     def _floor_seen(self, eye: _Eye) -> Floats:
         """Return the floor over the whole picture, with the wall's shadow at its foot."""
@@ -193,14 +197,21 @@ class Renderer:
         seen *= _single(lit)[..., None]
         return seen
 
-    def _put_before(self, picture: Floats, obstacle: Obstacle, eye: _Eye) -> None:
-        """Draw the obstacle's front over `picture`; edges by how much of a pixel they cover."""
+    def _put_before(
+        self, picture: Floats, obstacle: Obstacle, eye: _Eye, *, mirrored: bool = False
+    ) -> None:
+        """Draw the obstacle's front, or its mirror image in the floor, over `picture`.
+
+        Its edges are blended by how much of a pixel they cover.
+        """
         rays, ahead_mm = self._rays, eye.z - obstacle.z_mm
         if ahead_mm <= 0.0:
             return
         ways = ahead_mm / np.maximum(rays.z * eye.cos - rays.x * eye.sin, 1e-3)
         x = eye.x + ways * (rays.x * eye.cos + rays.z * eye.sin)
         y = self._scene.camera.height_mm + ways * rays.y
+        if mirrored:
+            y = -y
         pixel = ways * rays.centre_pixel
         covered = _covered(obstacle.width_mm / 2.0 - np.abs(x - obstacle.x_mm), pixel)
         covered *= _covered(obstacle.height_mm - y, pixel) * _covered(y, pixel)

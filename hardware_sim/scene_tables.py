@@ -49,7 +49,7 @@ class Surface(Table, frozen=True):
 
 
 class Floor(Surface, frozen=True):
-    """The floor; `gloss` is the share of the wall's mirror image in it (0 carpet, 0.4 lacquer)."""
+    """The floor; `gloss` is the share of the room's mirror image in it (0 carpet, 0.4 lacquer)."""
 
     gloss: Unit = 0.0
     reflectance: Annotated[float, msgspec.Meta(gt=0.0, le=1.0)] = 0.5

@@ -40,6 +40,10 @@ class Atlas:
         self._height, self._width = base.shape[:2]
         self.texel_mm = surface.texture_mm / self._width
         self._picture, self._origins = _stack(base)
+        shrunk = 2.0 ** np.arange(_LEVELS)
+        self._per_mm = (1.0 / (self.texel_mm * shrunk)).astype(np.float32)
+        self._widths = (self._width / shrunk).astype(np.float32)
+        self._heights = (self._height / shrunk).astype(np.float32)
 
     def level_of(self, footprint_mm: Floats) -> npt.NDArray[np.intp]:
         """Return the level for pixels that each cover `footprint_mm` of the surface."""
@@ -48,10 +52,9 @@ class Atlas:
 
     def scales(self, levels: npt.NDArray[np.intp]) -> tuple[Floats, Floats, Floats, Floats]:
         """Return per pixel what `sample` needs: texels per mm, tile width, height and origin."""
-        per_mm = (1.0 / (self.texel_mm * 2.0**levels)).astype(np.float32)
-        width = (self._width / 2.0**levels).astype(np.float32)
-        height = (self._height / 2.0**levels).astype(np.float32)
-        return per_mm, width, height, self._origins[levels]
+        tables = (self._per_mm, self._widths, self._heights, self._origins)
+        per_mm, width, height, origin = (table[levels] for table in tables)
+        return per_mm, width, height, origin
 
     def sample(self, x_mm: Floats, y_mm: Floats, scales: tuple[Floats, ...]) -> Floats:
         """Return the colours at points of the surface; shape of `x_mm` x 3."""

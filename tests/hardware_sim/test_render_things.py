@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from hardware_sim import scene as scenes
+from hardware_sim.lens import Rays
 from hardware_sim.render import Pose, Renderer
 from hardware_sim.scene import Scene
 from hardware_sim.scene_tables import CameraModel, Light, Obstacle, Shadow
@@ -88,6 +89,56 @@ def test_an_obstacle_hides_the_wall_where_it_stands_and_is_as_large_as_it_is() -
     focal_px = 50.0 / np.tan(np.radians(scene.camera.fov_deg / 2.0))
     depth_mm = 200.0 + scene.camera.setback_mm
     assert dark == pytest.approx(60.0 / depth_mm * focal_px, abs=0.6)
+
+
+def _heights(scene: Scene, distance_mm: float) -> npt.NDArray[np.float32]:
+    """Return how high each pixel's ray meets the wall; below 0 where the floor was in its way."""
+    rays = Rays(scene.camera, 100, 75)
+    to_wall = (distance_mm + scene.camera.setback_mm) / rays.z
+    return np.asarray(scene.camera.height_mm + to_wall * rays.y, dtype=np.float32)
+
+
+@pytest.mark.parametrize("distance_mm", [60.0, 150.0, 300.0])
+def test_a_mirror_shows_the_walls_stripes_as_far_below_its_foot_as_they_are_above(
+    distance_mm: float,
+) -> None:
+    stripe = {"pattern": "stripes", "pattern_count": 1, "pattern_colour": (0, 0, 0)}
+    printed = {**stripe, "pattern_contrast": 1.0, "texture_mm": 80.0, "baseboard_mm": 0.0}
+    scene = _scene(floor={"gloss": 1.0}, wall=printed)
+    picture = _shot(scene, distance_mm)[..., 1]
+    height = np.abs(_heights(scene, distance_mm))
+    dark = height % 80.0 < 40.0
+    clear = np.abs(height % 40.0 - 20.0) < 10.0
+    floor = _heights(scene, distance_mm) < -3.0
+    assert (floor & clear & dark).sum() > 50
+    assert picture[floor & clear & dark].max() < 25
+    assert picture[floor & clear & ~dark].min(initial=255) > 100
+
+
+def test_a_glossy_floor_shows_its_share_of_the_walls_pattern_and_a_dull_one_none() -> None:
+    checks = {"pattern": "checks", "pattern_contrast": 1.0, "pattern_colour": (0, 0, 0)}
+    floor = _heights(_scene(), 200.0) < -3.0
+    contrast = []
+    for gloss in (0.0, 0.25, 0.5):
+        shown, blank = (
+            _shot(_scene(floor={"gloss": gloss}, wall=wall))[..., 1] for wall in (checks, {})
+        )
+        contrast.append(float(np.abs(shown - blank)[floor].max()))
+    assert contrast[0] == 0.0
+    assert contrast[2] == pytest.approx(2 * contrast[1], rel=0.15)
+
+
+def test_a_glossy_floor_mirrors_an_obstacle_before_the_wall_behind_it() -> None:
+    obstacle = Obstacle(x_mm=0.0, z_mm=60.0, width_mm=40.0, height_mm=30.0, colour=(255, 0, 0))
+    scene = _scene(floor={"gloss": 0.5}, obstacle=obstacle)
+    with_it, without = _shot(scene), _shot(_scene(floor={"gloss": 0.5}))
+    # Where its plane is met: the foot's row and as far below it as the obstacle is high.
+    height = _heights(scene, 200.0 - obstacle.z_mm)[:, 50]
+    below = (height < -4.0) & (height > -26.0)
+    assert below.sum() > 3
+    redder = (with_it - without)[:, 50, 0] - (with_it - without)[:, 50, 1]
+    assert redder[below].min() > 40
+    assert np.abs(redder[height < -34.0]).max() <= 1
 
 
 def test_an_obstacle_behind_the_lens_is_not_seen() -> None:
