@@ -68,22 +68,22 @@ def chaos(
     """
     clock = SystemClock()
     begun_us = clock.monotonic_us()
-    told: dict[Chapter, Told] = {}
-    for chapter in CHAPTERS:
-        if names and chapter.name not in names:
-            continue
-        told[chapter] = chapter.run(
-            Stage(
-                folder=_emptied(state / chapter.name),
-                out=_made(out),
-                clock=clock,
-                seed=seed,
-                is_quick=quick,
-                cycles=cycles,
-            )
+    _made(out)
+    stages = {
+        chapter: Stage(
+            folder=_emptied(state / chapter.name),
+            out=out,
+            clock=clock,
+            seed=seed,
+            is_quick=quick,
+            cycles=cycles,
         )
+        for chapter in CHAPTERS
+        if not names or chapter.name in names
+    }
+    told = {chapter: chapter.run(stage) for chapter, stage in stages.items()}
     checks = [check for each in told.values() for check in each.checks]
-    _write(told, checks, out, seconds=(clock.monotonic_us() - begun_us) / 1e6)
+    write(told, checks, out, seconds=(clock.monotonic_us() - begun_us) / 1e6)
     cli.emit(
         {"report": str(out / "report.json"), "checks": [each.as_dict() for each in checks]},
         as_json=as_json,
@@ -92,7 +92,8 @@ def chaos(
     return 0 if all(check.met for check in checks) else 1
 
 
-def _write(told: dict[Chapter, Told], checks: list[Check], out: Path, *, seconds: float) -> None:
+def write(told: dict[Chapter, Told], checks: list[Check], out: Path, *, seconds: float) -> None:
+    """Write report.json and report.md into `out`."""
     body: dict[str, object] = {chapter.name: each.body for chapter, each in told.items()}
     write_json(out / "report.json", body, checks, seconds)
     parts = [f"## {chapter.title}\n\n{each.text}" for chapter, each in told.items()]
