@@ -40,7 +40,9 @@ class ClosingTables(JournalFile):
                 " WHERE boot = ? AND manoeuvre = ?",
                 (boot, manoeuvre),
             ).fetchone()
-            samples = self._readable(boot, first, last)
+            found = self._readable(boot, first, last)
+            # A damaged row may say anything, also that it is another manoeuvre's.
+            samples = [each for each in found if (each.boot, each.manoeuvre) == (boot, manoeuvre)]
             if not samples:
                 return False
             self.db.table("manoeuvres").insert(manoeuvre_row(end_of(samples, pairs), consent))

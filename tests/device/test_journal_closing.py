@@ -63,6 +63,16 @@ def test_what_was_logged_under_none_is_closed_and_stays(journal: Journal) -> Non
     assert journal.next_unwatched() == (BOOT, 1)
 
 
+def test_a_row_that_says_it_belongs_elsewhere_is_not_believed(journal: Journal) -> None:
+    journal.append(samples=[(sample(0, manoeuvre=1), None)], manoeuvres=[manoeuvre_end(1)])
+    journal.append(samples=[(sample(1, manoeuvre=2), None)])
+    with journal.writing():
+        journal.db.execute(
+            "UPDATE samples SET body = (SELECT body FROM samples WHERE sequence = 0)"
+        )
+    assert journal.close_interrupted(NEXT) == 0
+
+
 def test_an_unreadable_pair_holds_nothing_up(journal: Journal) -> None:
     journal.append(samples=[(sample(0, manoeuvre=1), None)])
     journal.append(samples=[(sample(1, manoeuvre=2), None), (sample(2, manoeuvre=2), None)])
