@@ -7,10 +7,12 @@ Laws:
 - `newest=True` gives the last rows instead, still in ascending order, for pages that show the end.
 """
 
+from collections.abc import Mapping
+
 import msgspec
 from sqlalchemy import func, select
 
-from fleet_server import searches
+from fleet_server import groups, searches
 from fleet_server.rows import (
     device_views,
     equal,
@@ -62,10 +64,15 @@ class Queries:
         self._database = database
 
     def devices(
-        self, *, deployment: str | None = None, after: int = 0, limit: int = 1000
+        self,
+        *,
+        deployment: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        after: int = 0,
+        limit: int = 1000,
     ) -> tuple[DeviceView, ...]:
-        """Return the cars."""
-        where = equal(devices, deployment=deployment)
+        """Return the cars of a deployment, a group, or all."""
+        where = [*equal(devices, deployment=deployment), *groups.in_group(labels or {})]
         with self._database.read() as connection:
             rows = page(connection, select(devices).where(*where), devices, after, limit)
             return device_views(connection, rows)
@@ -209,7 +216,7 @@ class Queries:
             select(deployments, models.c.version, wanted.label("wanted"), loaded.label("loaded"))
             .join(models, models.c.sha256 == deployments.c.latest_model)
             .outerjoin(devices, devices.c.deployment == deployments.c.name)
-            .group_by(deployments.c.id)
+            .group_by(deployments.c.id, models.c.version)
             .order_by(deployments.c.id)
         )
         with self._database.read() as connection:

@@ -6,7 +6,7 @@ Laws:
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, LargeBinary, func, select
+from sqlalchemy import Connection, Integer, LargeBinary, cast, func, select
 
 from fleet_server.storage.objects import Objects
 from fleet_server.storage.tables import batches, pictures
@@ -34,9 +34,9 @@ def picture(
     Raises:
         RetryLaterError: it lies in an object store that cannot be read now, or is not set.
     """
-    part = func.substr(
-        batches.c.body, pictures.c.offset + 1, pictures.c.size_bytes, type_=LargeBinary
-    )
+    # PostgreSQL counts bytes in 32 bits.
+    start, count = (cast(each, Integer) for each in (pictures.c.offset + 1, pictures.c.size_bytes))
+    part = func.substr(batches.c.body, start, count, type_=LargeBinary)
     query = (
         select(
             pictures.c.offset,

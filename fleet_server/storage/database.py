@@ -54,6 +54,7 @@ class Database:
             with sqlite.locked(path):
                 _migrate(writers, str(path), clock)
         except (DatabaseError, sqlite3.DatabaseError) as error:
+            engine.dispose()
             cause = getattr(error, "orig", error)
             raise UsageError(f"{path} is not a database of the fleet server: {cause}") from None
         return cls(engine, writers, objects)
@@ -70,6 +71,7 @@ class Database:
         try:
             _migrate(writers, engine.url.render_as_string(), clock)
         except DatabaseError as error:
+            engine.dispose()
             cause = str(error.orig).partition("\n")[0]
             raise UsageError(f"cannot use {engine.url.render_as_string()}: {cause}") from None
         return cls(engine.execution_options(**postgresql.READING), writers, objects)

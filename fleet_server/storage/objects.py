@@ -11,6 +11,7 @@ Where the store is and who may use it (`AWS_ENDPOINT_URL`, `AWS_REGION`, `AWS_AC
 """
 
 import asyncio
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -148,11 +149,13 @@ def open_objects(url: str) -> S3Objects:
         from obstore.store import S3Store
     except ImportError:
         raise UsageError("objects: S3 needs its library: pip install 'parkfleet[s3]'") from None
+    # obstore reads every other variable by itself.
+    allow_http = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true")
     patience = timedelta(seconds=_TIMEOUT_S)
     try:
         store = S3Store.from_url(
             url,
-            client_options={"timeout": patience},
+            client_options={"timeout": patience, "allow_http": allow_http},
             retry_config={"max_retries": 0, "retry_timeout": patience},
         )
     except (BaseError, ValueError) as error:
