@@ -35,7 +35,7 @@ CHAPTER: Final = Chapter(name="kills", title="Drive and agent killed at random",
 
 
 def checks(found: Killed) -> list[Check]:
-    """Return what decides; the last two tell whether enough was at stake."""
+    """Return what decides; the last three tell whether enough was at stake."""
     verdict, cycles = found.verdict, len(found.kills)
     faults = {
         "committed pairs lost on the car": found.missing,
@@ -51,10 +51,12 @@ def checks(found: Killed) -> list[Check]:
         "messages that the server refused": found.quarantined,
     }
     waiting = sum(each.waiting > 0 for each in found.kills)
+    working = sum(each.was_at_work for each in found.kills)
     return [
         *(_check(name, value, 0, "lower") for name, value in faults.items()),
         _check("pairs committed", verdict.pairs, cycles, "higher"),
         _check("kills while pairs waited to be sent", waiting, cycles // 4, "higher"),
+        _check("kills after pairs were logged and sent", working, cycles // 4, "higher"),
     ]
 
 
