@@ -174,16 +174,36 @@ def sync_once(home_folder: Path, *, broker: str | None, timeout_s: float, as_jso
 )
 @click.option("--name", help="The car's name; the settings' `name` unless given.")
 @click.option("--force", is_flag=True, help="Enrol anew, under new keys.")
-def enrol(home_folder: Path, server_url: str, code: str, name: str | None, *, force: bool) -> None:
-    """Make the car's keys and introduce it to a fleet server."""
+@json_option
+def enrol(
+    home_folder: Path,
+    server_url: str,
+    code: str,
+    name: str | None,
+    *,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Make the car's keys and introduce it to a fleet server.
+
+    Compare the fingerprint with the one that the server shows, and confirm the car there.
+    """
     from device.agent.enrol import enrol as claim
+    from device.agent.enrolment import load_signing_key
 
     if code == "-":
         code = sys.stdin.readline().strip()
     home = Home(home_folder)
     home.create()
     enrolment = claim(home, server_url=server_url, code=code, device=name, force=force)
-    click.echo(f"{enrolment.device} is enrolled in {enrolment.deployment}")
+    fingerprint = load_signing_key(home).public.fingerprint
+    shown = {
+        "device": enrolment.device,
+        "deployment": enrolment.deployment,
+        "fingerprint": fingerprint,
+    }
+    text = f"{enrolment.device} is enrolled in {enrolment.deployment}; fingerprint {fingerprint}"
+    emit(shown, as_json=as_json, text=text)
 
 
 class CarStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -192,6 +212,7 @@ class CarStatus(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     deployment: str
     enrolled: bool
+    fingerprint: str | None
     drive: DriveState | None
     slots: tuple[SlotRow, ...]
     desired: Desired | None
@@ -223,6 +244,7 @@ def look(home: Home) -> CarStatus:
             device=identity.device,
             deployment=desired.deployment if desired else identity.deployment,
             enrolled=home.enrolment.exists(),
+            fingerprint=_fingerprint(home),
             drive=journal.drive_state(),
             slots=journal.slots(),
             desired=desired,
@@ -230,6 +252,14 @@ def look(home: Home) -> CarStatus:
         )
     finally:
         journal.close()
+
+
+def _fingerprint(home: Home) -> str | None:
+    from shared.signing import SigningKey
+
+    if not home.signing_key.exists():
+        return None
+    return SigningKey.load(home.signing_key).public.fingerprint
 
 
 def _text(found: CarStatus) -> str:
@@ -242,6 +272,7 @@ def _text(found: CarStatus) -> str:
     )
     rows = (
         ("device", f"{found.device} ({'enrolled' if found.enrolled else 'not enrolled'})"),
+        ("fingerprint", found.fingerprint or "no key yet"),
         ("deployment", found.deployment),
         ("state", driving.state if driving else "never driven"),
         ("loaded", (driving.loaded if driving else None) or "no model"),

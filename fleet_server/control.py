@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, select
 
-from fleet_server import learning, steering
+from fleet_server import learning, silence, steering
 from fleet_server.leases import Lease
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Change, Database
@@ -44,12 +44,14 @@ class Control:
         self._clock = clock
         self._interval_s = settings.control_interval_s
         rules = learning.rules(settings)
+        silent_us = round(settings.heartbeat_silence_s * 1e6)
         self._steps: tuple[Step, ...] = (
             steering.promote,
             steering.steer,
             lambda connection, name, now: learning.judge(connection, name, now, rules),
             lambda connection, name, now: learning.give_up(connection, name, now, rules),
             lambda connection, name, now: learning.train(connection, name, now, rules),
+            lambda connection, name, now: silence.listen(connection, name, now, silent_us),
         )
 
     def run(self, stop: threading.Event) -> None:

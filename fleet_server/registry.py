@@ -4,10 +4,13 @@ Laws:
 - what a car says of itself is ordered by its boot and its connection number, never by time: its
   clock may be wrong, and a retained message or a last will may be late;
 - the server believes the digest that a car reports as *loaded*, not the one it was told to load;
-- a car speaks for itself alone.
+- a car speaks for itself alone;
+- a connected car reports all the time, and who does not is silent: a broker may take long to find
+  out that a connection is dead, and a hung agent keeps its connection.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from shared.errors import RefusedError
 from shared.messages import Presence, Status, UpdateEvent
@@ -21,6 +24,25 @@ class Known:
     connection: int = 0
     online: bool = False
     loaded: str | None = None
+
+
+PresenceName = Literal["online", "silent", "offline"]
+
+
+def presence(*, online: bool, is_silent: bool) -> PresenceName:
+    """Return how a car is shown."""
+    if not online:
+        return "offline"
+    return "silent" if is_silent else "online"
+
+
+def falls_silent(
+    *, online: bool, is_silent: bool, last_seen_utc_us: int | None, now_utc_us: int, after_us: int
+) -> bool:
+    """Tell whether a connected car counts as silent from now on."""
+    if not online or is_silent or last_seen_utc_us is None:
+        return False
+    return now_utc_us - last_seen_utc_us > after_us
 
 
 def check_speaker(message: Presence | Status | UpdateEvent, device: str) -> None:

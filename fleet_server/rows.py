@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, Table, and_, func, select
 from sqlalchemy.sql import ColumnElement
 
+from fleet_server import groups, registry
 from fleet_server.storage.tables import decisions, desired, manoeuvres, models, tallies
 from fleet_server.views import DeviceView, ManoeuvreView
 from shared.ids import is_sha256
@@ -91,7 +92,11 @@ def device_views(connection: Connection, rows: Rows) -> tuple[DeviceView, ...]:
     wanted = {row.device: row for row in in_force}
     targets = {row.target: _target_digest(row.target) for row in wanted.values()}
     versions = versions_of(connection, {row.loaded for row in rows} | set(targets.values()))
-    return tuple(_device_view(row, wanted.get(row.name), targets, versions) for row in rows)
+    labels = groups.labels_of(connection, [row.name for row in rows])
+    return tuple(
+        _device_view(row, wanted.get(row.name), targets, versions, labels.get(row.name, {}))
+        for row in rows
+    )
 
 
 def _device_view(
@@ -99,6 +104,7 @@ def _device_view(
     wanted: Row[Any] | None,
     targets: Mapping[str | None, str | None],
     versions: Mapping[str | None, int],
+    labels: dict[str, str],
 ) -> DeviceView:
     status = msgspec.json.decode(row.status, type=Status) if row.status else None
     step = msgspec.json.decode(row.update_event, type=UpdateEvent) if row.update_event else None
@@ -126,6 +132,13 @@ def _device_view(
         disk_free_bytes=status.disk_free_bytes if status else None,
         faults=status.faults if status else (),
         update=f"{step.state} {step.reason}".strip() if step else None,
+        state=row.state,
+        presence=registry.presence(
+            online=row.online, is_silent=row.silent_since_utc_us is not None
+        ),
+        silences=row.silences,
+        silent_since_utc_us=row.silent_since_utc_us,
+        labels=labels,
     )
 
 

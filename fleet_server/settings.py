@@ -45,6 +45,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `advertised_broker_host`, `advertised_broker_port`: where cars are told that it is; the same
     where they are not set.
     `broker_ca_file`: the certificate authority of a broker with TLS; cars are given its content.
+    `broker_cert_file`, `broker_key_file`: the server's certificate for a broker that asks for one.
     `database`: a PostgreSQL database in place of the SQLite file in the state folder, as in
     postgresql://fleet@host/parkfleet; the password lies in ~/.pgpass.
     `objects`: where the received bytes are kept in place of the database, as in s3://bucket/prefix;
@@ -67,6 +68,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `job_attempts`, `job_pause_s`: how often, and after which pause, a failed training is repeated.
     `control_interval_s`: the pause between two looks at the committed rows.
     `enrolment_code_s`: how long an enrolment code may be used.
+    `confirm_devices`: whether a car counts only once an operator has confirmed its fingerprint.
+    `key_overlap_s`: how long a car's former key counts for batches that it signed before.
+    `heartbeat_silence_s`: a connected car that says nothing for so long is shown as silent.
     `event_stream_s`: how long a stream of events stays open; clients connect again.
     `car_silent_s`: a car that nothing was heard of for so long is an alert.
     `refused_an_hour`: so many refused messages of one car within an hour are an alert.
@@ -80,6 +84,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     advertised_broker_host: str | None = None
     advertised_broker_port: Port | None = None
     broker_ca_file: str | None = None
+    broker_cert_file: str | None = None
+    broker_key_file: str | None = None
     database: str | None = None
     objects: str | None = None
     quota_bytes: Positive = 64 * 1024 * 1024
@@ -100,6 +106,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     job_pause_s: PositiveFloat = 30.0
     control_interval_s: PositiveFloat = 0.5
     enrolment_code_s: Annotated[float, msgspec.Meta(gt=0.0, le=900.0)] = 900.0
+    confirm_devices: bool = True
+    key_overlap_s: PositiveFloat = 86_400.0
+    heartbeat_silence_s: PositiveFloat = 30.0
     event_stream_s: PositiveFloat = 300.0
     car_silent_s: PositiveFloat = 86_400.0
     refused_an_hour: Positive = 10

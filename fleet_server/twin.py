@@ -123,7 +123,8 @@ class Twin:
         logger.info("update device=%s state=%s reason=%r", row.name, said.state, said.reason)
 
     def _change(self, connection: Connection, row: Row[Any], values: dict[str, Any]) -> None:
-        changed = {**values, "last_seen_utc_us": self._clock.utc_us()}
+        heard = {"last_seen_utc_us": self._clock.utc_us(), "silent_since_utc_us": None}
+        changed = {**values, **heard}
         connection.execute(update(devices).where(devices.c.id == row.id).values(changed))
 
 

@@ -6,7 +6,7 @@ Laws:
 - `id` is the row's id, which is also its cursor.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
@@ -26,6 +26,8 @@ class DeviceView:
 
     `loaded` is the digest that the car has in memory; `pairs_logged` counts on the car,
     `pairs_stored` here. `update` is the last step of a model update: its state and reason.
+    `state` is unconfirmed, confirmed or revoked; `presence` online, silent (connected, and nothing
+    is heard of it) or offline, and `silences` counts how often it fell silent.
     """
 
     id: int
@@ -51,6 +53,11 @@ class DeviceView:
     disk_free_bytes: int | None
     faults: tuple[str, ...]
     update: str | None
+    state: str = "confirmed"
+    presence: str = "offline"
+    silences: int = 0
+    silent_since_utc_us: int | None = None
+    labels: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

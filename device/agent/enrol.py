@@ -27,6 +27,7 @@ from device.agent.enrolment import Enrolment, Host, KeyHex, Port
 from device.agent.releases import check_root
 from device.home import Home
 from device.journal import Journal
+from shared.credentials import SALT_BYTES, make_verifier
 from shared.errors import RefusedError, UsageError
 from shared.ids import DeviceName, Name, is_device_name, sha256_hex
 from shared.messages import Desired
@@ -94,6 +95,7 @@ def enrol(
             "device": name,
             "public_key": SigningKey(raw_key).public.raw.hex(),
             "mqtt_secret_sha256": sha256_hex(secret.encode()),
+            "mqtt_verifier": make_verifier(secret, os.urandom(SALT_BYTES)),
         },
     )
     if answer.device != name:

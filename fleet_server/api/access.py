@@ -2,8 +2,8 @@
 
 Laws:
 - viewer < operator < admin; a trainer stands apart and may do what training needs, no more;
-- without a valid token every route answers 401, with too small a role 403; only health, readiness
-  and the claim of an enrolment code ask for none.
+- without a valid token every route answers 401, with too small a role 403; only health,
+  readiness and what cars call (a code or a key is their right) ask for none.
 """
 
 from typing import Annotated

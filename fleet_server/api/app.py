@@ -23,6 +23,7 @@ from fleet_server.api import (
     problems,
     quarantine,
     runs,
+    standing,
     tokens,
     training,
 )
@@ -46,6 +47,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     health.router,
     device_facing.router,
     fleet.router,
+    standing.router,
     data.router,
     quarantine.router,
     training.router,
@@ -67,6 +69,7 @@ def create_app(context: Context) -> FastAPI:
         description=_DESCRIPTION,
         redoc_url=None,
         static_url="/docs/assets",
+        generate_unique_id_function=lambda route: route.name,
     )
     app.state.context = context
     problems.install(app)

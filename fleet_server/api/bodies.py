@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fleet_server.tokens import Role
+from shared.credentials import VERIFIER_PATTERN
 
 DevicePattern = r"^[a-z0-9][a-z0-9-]{0,46}[a-z0-9]$"
 NamePattern = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -66,13 +67,49 @@ class NewEnrolment(Body):
     reason: ReasonText
 
 
+Verifier = Annotated[str, Field(pattern=VERIFIER_PATTERN, max_length=120)]
+Signature = Annotated[str, Field(pattern=r"^[0-9a-f]{128}$", max_length=128)]
+
+
 class EnrolmentClaim(Body):
-    """A car enrols with its code and the public halves of its own keys."""
+    """A car enrols with its code and the public halves of its own keys.
+
+    `mqtt_verifier` is mosquitto's digest of the secret; without it only the embedded broker knows
+    the car.
+    """
 
     code: Annotated[str, Field(max_length=200)]
     device: DeviceText
     public_key: DigestText
     mqtt_secret_sha256: DigestText
+    mqtt_verifier: Verifier | None = None
+
+
+class KeyRotation(Body):
+    """An enrolled car changes its keys, signed with the present one and the new one."""
+
+    device: DeviceText
+    public_key: DigestText
+    mqtt_secret_sha256: DigestText
+    mqtt_verifier: Verifier
+    by_present: Signature
+    by_new: Signature
+
+
+class Confirmation(Body):
+    """A person compared the fingerprint that the car shows with the one that the server shows."""
+
+    fingerprint: Annotated[
+        str, Field(pattern=r"^[0-9a-f ]{32,47}$", examples=["0123 4567 89ab cdef " * 2])
+    ]
+    reason: ReasonText
+
+
+class Labels(Body):
+    """All labels of a car, and why."""
+
+    labels: Annotated[dict[NameText, PlainText], Field(max_length=32)]
+    reason: ReasonText
 
 
 class Move(Body):

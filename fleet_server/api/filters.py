@@ -17,6 +17,10 @@ OfDeployment = Annotated[
     str | None,
     Query(pattern=NamePattern, max_length=64, description="In this deployment.", examples=["yard"]),
 ]
+OfGroup = Annotated[
+    tuple[Annotated[str, Query(max_length=160)], ...],
+    Query(max_length=32, description="With this label.", examples=[["place=garage"]]),
+]
 OfManoeuvre = Annotated[int | None, Query(ge=0, le=MAX_NUMBER, description="Of this manoeuvre.")]
 Since = Annotated[
     int | None,

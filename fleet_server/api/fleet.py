@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Response
 from fastapi.sse import EventSourceResponse
 from sqlalchemy import select
 
-from fleet_server import logbook, membership
+from fleet_server import groups, logbook, membership
 from fleet_server.api.access import Operator, Reader
 from fleet_server.api.bodies import (
     Move,
@@ -15,7 +15,8 @@ from fleet_server.api.bodies import (
     NewTask,
 )
 from fleet_server.api.context import Context, Served
-from fleet_server.api.filters import DeploymentName, DeviceId, OfDeployment
+from fleet_server.api.filters import DeploymentName, DeviceId, OfDeployment, OfGroup
+from fleet_server.api.links import of_first, of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.api.streams import DOCUMENTED, respond
@@ -27,7 +28,9 @@ from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from shared.task import WALL_DISTANCE, Task
 
-router = APIRouter(prefix="/api/v1", tags=["fleet"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/api/v1", tags=["fleet"], responses=documented(400, 401, 403, 413, 422, 503)
+)
 
 TASKS: dict[str, Task] = {WALL_DISTANCE.name: WALL_DISTANCE}
 
@@ -54,7 +57,10 @@ class EnrolmentView:
     used_utc_us: int | None
 
 
-@router.get("/devices")
+@router.get(
+    "/devices",
+    responses=of_first(("get_device", "follow_device", "get_device_lineage"), device="device"),
+)
 def list_devices(
     context: Served,
     _who: Reader,
@@ -62,9 +68,12 @@ def list_devices(
     limit: Limit = 100,
     *,
     deployment: OfDeployment = None,
+    label: OfGroup = (),
 ) -> Page[DeviceView]:
-    """List the cars."""
-    found = context.queries.devices(deployment=deployment, after=cursor, limit=limit)
+    """List the cars: all, those of a deployment, those with all the labels asked for."""
+    found = context.queries.devices(
+        deployment=deployment, labels=groups.parse(label), after=cursor, limit=limit
+    )
     return page(found, limit)
 
 
@@ -111,7 +120,7 @@ def move_device(device: DeviceId, body: Move, context: Served, who: Operator) ->
     return get_device(device, context, who)
 
 
-@router.get("/deployments")
+@router.get("/deployments", responses=of_first(("get_deployment",), name="name"))
 def list_deployments(
     context: Served, _who: Reader, cursor: Cursor = 0, limit: Limit = 100
 ) -> Page[DeploymentView]:
@@ -125,7 +134,11 @@ def get_deployment(name: DeploymentName, context: Served, _who: Reader) -> Deplo
     return _deployment(context, name)
 
 
-@router.post("/deployments", status_code=201, responses=documented(409))
+@router.post(
+    "/deployments",
+    status_code=201,
+    responses={**of_made(("get_deployment",), name="name"), **documented(409)},
+)
 def create_deployment(body: NewDeployment, context: Served, who: Operator) -> DeploymentView:
     """Add a deployment."""
     task = _task(body.task)

@@ -185,17 +185,23 @@ class Fleet:
         if car.script.exists():
             car.run = int(tomllib.loads(car.script.read_text())["run"])
         car.tell(Floor(scene="beige", manoeuvres=0))
-        if not (car.home / "enrolment.json").exists():
+        if not (car.home / "enrolment.json").exists() or not self._is_confirmed(name):
             wanted = {"device": name, "deployment": deployment, "reason": "a new simulated car"}
             code = self.server.post("enrolments", wanted)
-            self.processes.run(
+            told = self.processes.run(
                 [
                     *("device", "enrol", "--home", str(car.home), "--server", self.url),
-                    *("--name", name, "--code", code["code"]),
+                    *("--name", name, "--code", code["code"], "--force", "--json"),
                 ]
             )
+            fingerprint = msgspec.json.decode(told)["fingerprint"]
+            because = {"fingerprint": fingerprint, "reason": "the laboratory built this car"}
+            self.server.post(f"devices/{name}/confirm", because)
         self.cars[name] = car
         return car
+
+    def _is_confirmed(self, name: str) -> bool:
+        return bool(self.server.get(f"devices/{name}")["state"] == "confirmed")
 
     def start_agent(self, car: Car) -> None:
         """Start the car's syncing process, which reaches the broker through the car's cable."""

@@ -170,6 +170,8 @@ def car(world: World) -> Iterator[Car]:
         "mqtt_secret_sha256": sha256_hex(SECRET.encode()),
     }
     told = world.call("POST", "enrolments/claim", claim)
+    because = {"fingerprint": key.public.fingerprint, "reason": "a test's car"}
+    world.call("POST", f"devices/{name}/confirm", because)
     address = Address(host="127.0.0.1", port=told["broker"]["port"], user=name, password=SECRET)
     connection = Connection(address)
     connection.start()

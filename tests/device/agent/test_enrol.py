@@ -1,5 +1,6 @@
 """Enrolment, against a real HTTP server of this machine."""
 
+import base64
 import json
 import threading
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from device.agent.enrolment import broker_address, load_enrolment, load_signing_
 from device.cli import device
 from device.home import Home
 from device.journal import Journal
+from shared.credentials import is_verifier, make_verifier
 from shared.errors import UsageError
 from shared.ids import sha256_hex
 from shared.messages import Desired
@@ -96,6 +98,10 @@ def test_a_car_makes_its_keys_and_shows_only_the_public_halves(desk: Desk, home:
     (claim,) = desk.heard
     key = load_signing_key(home)
     secret = home.mqtt_secret.read_text()
+    verifier = claim.pop("mqtt_verifier")
+    salt = base64.b64decode(verifier.split("$")[3])
+    assert is_verifier(verifier)
+    assert verifier == make_verifier(secret, salt)
     assert claim == {
         "code": desk.code,
         "device": "car-1",
@@ -136,7 +142,9 @@ def test_a_brokers_certificate_that_is_gone_or_damaged_is_said_in_one_line(
 def test_a_code_on_standard_input_shows_in_no_list_of_processes(desk: Desk, home: Home) -> None:
     arguments = ["enrol", "--home", str(home.root), "--server", desk.url, "--name", "car-1"]
     done = CliRunner().invoke(device, [*arguments, "--code", "-"], input=f"{desk.code}\n")
-    assert (done.exit_code, done.output) == (0, "car-1 is enrolled in beige\n")
+    fingerprint = load_signing_key(home).public.fingerprint
+    told = f"car-1 is enrolled in beige; fingerprint {fingerprint}\n"
+    assert (done.exit_code, done.output) == (0, told)
     assert [heard["code"] for heard in desk.heard] == [desk.code]
 
 

@@ -21,7 +21,7 @@ from tests.fleet_server.fleet import BOOT, DEPLOYMENT, MODEL, Fleet, drive, jpeg
 
 API = "/api/v1"
 PROBLEM = "application/problem+json"
-OPEN = {"/health", "/ready", f"{API}/enrolments/claim"}
+OPEN = {"/health", "/ready", f"{API}/enrolments/claim", f"{API}/enrolments/rotate"}
 
 
 def _routes(client: TestClient) -> list[tuple[str, str]]:
@@ -246,8 +246,10 @@ def test_a_car_enrols_once_with_its_code(
     known = users.read_users(users.users_path(fleet.state))
     assert known["car-7"].secret_sha256 == secret
     view = client.get(f"{API}/devices/car-7", headers=login("viewer")).json()
-    assert (view["deployment"], view["desired_revision"]) == (DEPLOYMENT, 1)
+    assert (view["deployment"], view["state"]) == (DEPLOYMENT, "unconfirmed")
     assert view["fingerprint"] == key.public.fingerprint
+    because = {"fingerprint": view["fingerprint"], "reason": "compared at the car"}
+    client.post(f"{API}/devices/car-7/confirm", json=because, headers=login("operator"))
     fleet.keys["car-7"] = key
     reply = fleet.send(Batch(device="car-7", samples=(sample(1, device="car-7"),)))
     assert reply is not None

@@ -27,10 +27,14 @@ RIGHTS: dict[str, frozenset[Role]] = {
     "GET /ready": NOBODY,
     "GET /metrics": READERS,
     f"POST {V1}/enrolments/claim": NOBODY,
+    f"POST {V1}/enrolments/rotate": NOBODY,
     f"GET {V1}/devices": READERS,
     f"GET {V1}/devices/{{device}}": READERS,
     f"GET {V1}/devices/{{device}}/events": READERS,
     f"POST {V1}/devices/{{device}}/deployment": OPERATORS,
+    f"POST {V1}/devices/{{device}}/confirm": OPERATORS,
+    f"POST {V1}/devices/{{device}}/revoke": OPERATORS,
+    f"PUT {V1}/devices/{{device}}/labels": OPERATORS,
     f"GET {V1}/deployments": READERS,
     f"GET {V1}/deployments/{{name}}": READERS,
     f"POST {V1}/deployments": OPERATORS,
@@ -114,7 +118,7 @@ PARTS = {
 
 def _routes() -> set[str]:
     return {
-        f"{method} {route.path}"
+        f"{method} {route.path_format}"
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute)
