@@ -142,7 +142,7 @@ class CameraSession:
 
     def __init__(self, hardware: Hardware, send: Send) -> None:
         """Open the camera, which does not run yet."""
-        self._camera, self._send = hardware.camera, send
+        self._camera, self._world, self._send = hardware.camera, hardware.world, send
 
     def take(self, message: wire.ToWorld) -> wire.FromWorld | None:
         """Begin to send pictures."""
@@ -156,6 +156,8 @@ class CameraSession:
         configure(
             self._camera, width=message.width, height=message.height, frame_us=message.frame_us
         )
+        # Its tables take a while, once: now, while a car that does not move yet waits for it.
+        self._camera.array_of(self._world.now_us, "main")
         self._camera.post_callback = self._completed
         self._camera.start()
         return wire.Done()

@@ -3,8 +3,10 @@
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from hardware_sim.script import Progress
 from tests.e2e.apart import Apart, Strike, hang, kill, kill_supervisor
 
 pytestmark = pytest.mark.e2e
@@ -37,7 +39,10 @@ def test_without_a_supervisor_the_pins_of_a_killed_drive_keep_driving(tmp_path: 
 
 
 def test_strict_gpiod_cuts_the_motors_with_nobody_left_to_do_it(tmp_path: Path) -> None:
-    with Apart(tmp_path, strict=True) as apart, apart.driving(supervised=False) as drive:
+    with (
+        Apart(tmp_path, options=("--strict-gpiod",)) as apart,
+        apart.driving(supervised=False) as drive,
+    ):
         apart.roll()
         struck_us = apart.clock.monotonic_us()
         kill(drive)
@@ -74,7 +79,7 @@ def test_a_world_that_dies_is_a_fault_of_the_instruments_and_no_crash(tmp_path: 
         apart.roll()
         apart.world.send_signal(signal.SIGKILL)
         apart.until(lambda: "manoeuvre_ended" in drive.said())
-        assert "wheels_failed" in drive.said()
+        apart.until(lambda: "wheels_failed" in drive.said())
         assert drive.end() == 1
         assert "Traceback" not in drive.said()
         assert "parkfleet: wheels: " in drive.said()
@@ -82,6 +87,60 @@ def test_a_world_that_dies_is_a_fault_of_the_instruments_and_no_crash(tmp_path: 
         assert told.returncode == 1
         assert told.stderr.startswith("parkfleet: no world at ")
         assert told.stderr.count("\n") == 1
+
+
+def test_a_world_that_hangs_is_a_fault_and_its_car_parks_again_afterwards(tmp_path: Path) -> None:
+    with Apart(tmp_path) as apart, apart.driving() as drive:
+        apart.roll()
+        apart.world.send_signal(signal.SIGSTOP)
+        apart.until(lambda: "manoeuvre_ended" in drive.said())
+        apart.world.send_signal(signal.SIGCONT)
+        assert "range_sensor_failed" in drive.said()
+        apart.until(lambda: not apart.hand.look().lamp)
+        apart.roll()
+        apart.until(lambda: "reason=target" in drive.said())
+        assert drive.end() == 0
+
+
+def test_a_person_in_the_world_gives_orders_to_a_car_outside(tmp_path: Path) -> None:
+    script = tmp_path / "script.toml"
+    script.write_text('run = 1\nscene = "red"\nmanoeuvres = 1\nby = "park_by_sensor"\n')
+    with Apart(tmp_path, options=("--script", str(script))) as apart, apart.driving():
+        progress = tmp_path / "progress.json"
+        apart.until(lambda: progress.exists() and b'"done":1' in progress.read_bytes())
+        told = msgspec.json.decode(progress.read_bytes(), type=Progress)
+        assert (told.parked, told.contacts, told.state) == (1, 0, "finished")
+        assert apart.hand.look().scene == "red"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--scene", "nowhere"], "nowhere"),
+        (["--listen", "{folder}/missing/world.socket"], "No such file or directory"),
+        (["--fault", "power_cut@1"], "another process"),
+        (["--fault", "rain@1"], "is no fault"),
+        (["--script", "{folder}/none.toml"], "none.toml"),
+    ],
+)
+def test_a_world_that_cannot_be_is_refused_in_one_line(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    listen = ["--listen", str(tmp_path / "world.socket")]
+    told = Apart(tmp_path).run(
+        "sim", "world", *listen, *(word.format(folder=tmp_path) for word in words)
+    )
+    assert told.returncode == 2
+    assert said in told.stderr
+    assert told.stderr.count("\n") == 1
+    assert not (tmp_path / "world.socket").exists()
+
+
+@pytest.mark.parametrize("place", ["far", "1,2,3", "-5", "nan", "300,89"])
+def test_a_place_that_is_none_is_refused_in_one_line(tmp_path: Path, place: str) -> None:
+    told = Apart(tmp_path).run("sim", "hand", "--put", place)
+    assert told.returncode == 2
+    assert told.stderr.startswith("parkfleet: --put: ")
 
 
 def test_two_drives_cannot_have_one_cars_pins(tmp_path: Path) -> None:
