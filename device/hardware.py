@@ -2,7 +2,7 @@
 
 Laws:
 - nothing above this module knows a vendor: real and simulated instruments differ by entry point
-  only (group `parkfleet.hardware`: `pi`, `sim`, `replay`);
+  only (group `parkfleet.hardware`: `pi`, `sim`, `sim-world`, `replay`);
 - what cuts a backend's motors from another process is an entry point too (group
   `parkfleet.cutoff`); a backend without one has no motors that outlive its process;
 - no instrument call blocks the control loop: what is not there yet is None;
