@@ -5,7 +5,8 @@ Laws:
   fills up later has room for it;
 - a boot stays in it until the journal has accounted for it (`journal_counts`);
 - it is a witness and no proof: what cannot be read or written costs a count that somebody may miss,
-  and never a pair. It is not forced to the disk, so a power cut may leave it behind the journal;
+  never a pair, and nothing is counted that was not lost. It is not forced to the disk, so a power
+  cut may leave it behind the journal;
 - beyond `MOST_BOOTS` that nobody accounted for, the oldest is forgotten, and the log says so.
 """
 
@@ -43,9 +44,17 @@ class Tally:
         self._given = _read(self._file)
         self._write()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the file can be read: what boots were given is known, and is not nothing."""
+        return self._file >= 0
+
     def earlier(self, boot: str) -> Mapping[str, int]:
-        """Return what other boots than `boot` were given, as far as that is not settled."""
-        return {other: given for other, given in self._given.items() if other != boot}
+        """Return what boots before `boot` were given, as far as that is not settled.
+
+        Those that count as later are another journal's, which somebody took away.
+        """
+        return {other: given for other, given in self._given.items() if other < boot}
 
     def note(self, boot: str, given: int) -> None:
         """Say that `boot` was given so many pairs by now."""

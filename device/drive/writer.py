@@ -169,6 +169,8 @@ class Writer:
         """Settle what earlier boots left behind: killed, or on a disk that took nothing."""
         journal.note_boot(self._boot)
         journal.close_interrupted(self._boot)
+        if not self._tally.is_open:
+            return
         lost = journal.settle(self._tally.earlier(self._boot), self._boot)
         self._tally.settle(self._boot)
         if lost:

@@ -66,6 +66,26 @@ class Car:
             self.start()
 
 
+def test_numbers_are_kept_for_the_day_when_a_tally_can_be_read_again(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    for step in ("pair", "pair", "store"):
+        car.do(step)
+    car.writer.close()
+    hidden = (tmp_path / "pairs.tally").rename(tmp_path / "hidden")
+    (tmp_path / "pairs.tally").mkdir()
+    for step in ("restart", "store", "restart"):
+        car.do(step)
+    (tmp_path / "pairs.tally").rmdir()
+    hidden.rename(tmp_path / "pairs.tally")
+    car.do("restart")
+    car.do("store")
+    car.writer.close()
+    car.disk.close()
+    journal = Journal.open(car.path)
+    assert (journal.counts().pairs_logged, journal.counts().pairs_dropped) == (2, 0)
+    journal.close()
+
+
 @settings(max_examples=40, deadline=None)
 @given(steps=st.lists(STEPS, max_size=30))
 def test_what_was_given_is_stored_or_counted(
