@@ -10,14 +10,23 @@ from fleet_server.api.access import Operator, Reader
 from fleet_server.api.bodies import Because
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import OfDeployment, RowId
+from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.views import Page
 
-router = APIRouter(prefix="/api/v1", tags=["alerts"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/api/v1", tags=["alerts"], responses=documented(400, 401, 403, 413, 422, 503)
+)
 
 
-@router.get("/alerts")
+@router.get(
+    "/alerts",
+    responses=of_first(
+        ("get_alert", "acknowledge_alert", "get_alert_lineage", "list_samples_of_alert"),
+        number="id",
+    ),
+)
 def list_alerts(
     context: Served,
     _who: Reader,

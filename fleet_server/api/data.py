@@ -21,17 +21,34 @@ from fleet_server.api.filters import (
     Since,
     Until,
 )
+from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.views import BatchView, ManoeuvreView, Page, SampleView
 from shared.ids import SampleKey
 
-router = APIRouter(prefix="/api/v1", tags=["data"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/api/v1", tags=["data"], responses=documented(400, 401, 403, 413, 422, 503)
+)
 
 FOR_EVER = "private, max-age=31536000, immutable"
 
 
-@router.get("/samples")
+@router.get(
+    "/samples",
+    responses=of_first(
+        (
+            "get_sample",
+            "get_picture",
+            "list_annotations",
+            "annotate",
+            "get_sample_lineage",
+        ),
+        device="device",
+        boot="boot",
+        sequence="sequence",
+    ),
+)
 def list_samples(
     context: Served,
     _who: Reader,
@@ -157,7 +174,7 @@ def list_manoeuvres(
     return page(found, limit)
 
 
-@router.get("/batches")
+@router.get("/batches", responses=of_first(("get_batch", "get_batch_lineage"), sha256="sha256"))
 def list_batches(
     context: Served,
     _who: Reader,

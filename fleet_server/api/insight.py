@@ -7,15 +7,18 @@ from fleet_server.api.access import Operator, Reader
 from fleet_server.api.bodies import Note
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import OfDeployment, RowId
+from fleet_server.api.links import of_first, of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.views import DecisionView, Page, RolloutView, VerdictView
 from shared.errors import RefusedError
 
-router = APIRouter(prefix="/api/v1", tags=["insight"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/api/v1", tags=["insight"], responses=documented(400, 401, 403, 413, 422, 503)
+)
 
 
-@router.get("/decisions")
+@router.get("/decisions", responses=of_first(("get_decision", "get_decision_lineage"), number="id"))
 def list_decisions(
     context: Served,
     _who: Reader,
@@ -29,7 +32,11 @@ def list_decisions(
     return page(found, limit)
 
 
-@router.post("/decisions", status_code=201)
+@router.post(
+    "/decisions",
+    status_code=201,
+    responses=of_made(("get_decision", "get_decision_lineage"), number="id"),
+)
 def write_decision(body: Note, context: Served, who: Operator) -> DecisionView:
     """Write into the log book what you changed elsewhere, or what you found out, and why."""
     if body.deployment is not None and not context.queries.deployments(name=body.deployment):

@@ -9,6 +9,7 @@ from fleet_server.api.access import ReaderOrTrainer
 from fleet_server.api.bodies import NamePattern, NameText
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import Boot, DeviceId, Digest, Number, RowId, RunId
+from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.descent import BatchDescent, BatchShare, SampleDescent
@@ -26,7 +27,7 @@ from fleet_server.views import Page, SampleView
 from shared.ids import SampleKey
 
 router = APIRouter(
-    prefix="/api/v1/lineage", tags=["lineage"], responses=documented(401, 403, 422, 503)
+    prefix="/api/v1/lineage", tags=["lineage"], responses=documented(400, 401, 403, 413, 422, 503)
 )
 
 V = TypeVar("V")
@@ -90,7 +91,7 @@ def get_run_lineage(run: RunId, context: Served, _who: ReaderOrTrainer) -> JobLi
     return _found(Lineage(context.database).of_run(run), f"nobody told of a run {run}")
 
 
-@router.get("/runs")
+@router.get("/runs", responses=of_first(("get_run_lineage",), run="run"))
 def list_runs(
     context: Served,
     _who: ReaderOrTrainer,

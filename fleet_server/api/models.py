@@ -9,6 +9,7 @@ from fleet_server import jobs, registration
 from fleet_server.api.access import ReaderOrTrainer, Trainer
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import MAX_NUMBER, Digest, OfDeployment
+from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.views import ModelView, Page
@@ -16,12 +17,17 @@ from shared.errors import RefusedError
 from shared.manifest import Manifest
 from shared.releases import MAX_MODEL_BYTES
 
-router = APIRouter(prefix="/api/v1", tags=["models"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/api/v1", tags=["models"], responses=documented(400, 401, 403, 413, 422, 503)
+)
 
 MAX_METADATA_BYTES = 512 * 1024
 
 
-@router.get("/models")
+@router.get(
+    "/models",
+    responses=of_first(("get_model", "get_model_file", "get_model_lineage"), sha256="sha256"),
+)
 def list_models(
     context: Served,
     _who: ReaderOrTrainer,

@@ -10,13 +10,16 @@ from fleet_server.api.access import Admin, Operator, Reader
 from fleet_server.api.bodies import Body, DeviceText, NewErasure, PlainText, ReasonText
 from fleet_server.api.context import Served
 from fleet_server.api.filters import OfDevice, RowId
+from fleet_server.api.links import of_first, of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.commanding import CommandView, Verb
 from fleet_server.erasure import Erasure, Request
 from fleet_server.views import Page
 
-router = APIRouter(prefix="/api/v1", tags=["orders"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/api/v1", tags=["orders"], responses=documented(400, 401, 403, 413, 422, 503)
+)
 
 Arguments = Annotated[
     dict[Annotated[str, Field(max_length=64)], PlainText],
@@ -33,7 +36,7 @@ class NewCommand(Body):
     reason: ReasonText
 
 
-@router.get("/commands")
+@router.get("/commands", responses=of_first(("get_command",), number="id"))
 def list_commands(
     context: Served,
     _who: Reader,
@@ -48,7 +51,7 @@ def list_commands(
     return page(found, limit)
 
 
-@router.post("/commands", status_code=201)
+@router.post("/commands", status_code=201, responses=of_made(("get_command",), number="id"))
 def create_command(body: NewCommand, context: Served, who: Operator) -> CommandView:
     """Give an order to a car; ask for it again to see the car's answer."""
     with context.database.write() as connection:
@@ -74,7 +77,7 @@ def get_command(number: RowId, context: Served, _who: Reader) -> CommandView:
     return found
 
 
-@router.get("/erasures")
+@router.get("/erasures", responses=of_first(("get_erasure",), number="id"))
 def list_erasures(
     context: Served, _who: Reader, cursor: Cursor = 0, limit: Limit = 100
 ) -> Page[Erasure]:
@@ -82,7 +85,9 @@ def list_erasures(
     return page(erasure.listed(context.database, after=cursor, limit=limit), limit)
 
 
-@router.post("/erasures", status_code=202)
+@router.post(
+    "/erasures", status_code=202, responses=of_made(("get_erasure",), status=202, number="id")
+)
 def create_erasure(body: NewErasure, context: Served, who: Admin) -> Erasure:
     """Have pairs and pictures deleted for good; ask for it again to see how far it is."""
     number = erasure.begin(

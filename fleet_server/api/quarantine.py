@@ -9,11 +9,14 @@ from fleet_server.api.access import Operator, Reader
 from fleet_server.api.bodies import Because
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import RowId
+from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.views import Page, QuarantineView
 
-router = APIRouter(prefix="/api/v1", tags=["data"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/api/v1", tags=["data"], responses=documented(400, 401, 403, 413, 422, 503)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,12 @@ class Replayed:
     new_samples: int
 
 
-@router.get("/quarantine")
+@router.get(
+    "/quarantine",
+    responses=of_first(
+        ("get_quarantined", "get_quarantined_body", "replay_quarantined"), number="id"
+    ),
+)
 def list_quarantine(
     context: Served, _who: Reader, cursor: Cursor = 0, limit: Limit = 100
 ) -> Page[QuarantineView]:

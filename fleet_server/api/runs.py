@@ -17,7 +17,7 @@ from fleet_server.views import Page
 router = APIRouter(
     prefix="/api/v1/training-jobs/{number}",
     tags=["training"],
-    responses=documented(401, 403, 404, 422, 503),
+    responses=documented(400, 401, 403, 404, 413, 422, 503),
 )
 
 FileName = Annotated[str, Path(pattern=NamePattern, max_length=64, examples=["evaluation.json"])]

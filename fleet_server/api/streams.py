@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 import msgspec
 from fastapi.responses import StreamingResponse
-from fastapi.sse import KEEPALIVE_COMMENT, EventSourceResponse, format_sse_event
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 
 from fleet_server.api.context import Context
 from shared.errors import RetryLaterError
@@ -34,7 +34,18 @@ MOST = 100
 DOCUMENTED: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "Events; the data of each is the state as JSON.",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {
+            "text/event-stream": {
+                # One event, as its reader sees it.
+                "schema": {
+                    "type": "object",
+                    "required": ["data"],
+                    "properties": {
+                        "data": {"type": "string", "contentMediaType": "application/json"}
+                    },
+                }
+            }
+        },
     }
 }
 
@@ -65,7 +76,8 @@ def respond(
             async for piece in pieces(look, is_over, pause, looks=looks):
                 yield piece
 
-    return EventSourceResponse(counted(), headers={"Cache-Control": "no-store"})
+    headers = {"Cache-Control": "no-store"}
+    return StreamingResponse(counted(), media_type="text/event-stream", headers=headers)
 
 
 async def pieces(

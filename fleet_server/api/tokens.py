@@ -10,6 +10,7 @@ from fleet_server.api.access import Admin
 from fleet_server.api.bodies import Because, NewToken
 from fleet_server.api.context import Served
 from fleet_server.api.filters import RowId
+from fleet_server.api.links import of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.rows import page as rows_after
@@ -17,7 +18,9 @@ from fleet_server.rows import views
 from fleet_server.storage import tables
 from fleet_server.views import Page
 
-router = APIRouter(prefix="/api/v1", tags=["tokens"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/api/v1", tags=["tokens"], responses=documented(400, 401, 403, 413, 422, 503)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +55,7 @@ def list_tokens(
     return page(views(TokenView, rows), limit)
 
 
-@router.post("/tokens", status_code=201)
+@router.post("/tokens", status_code=201, responses=of_made(("revoke_token",), number="id"))
 def create_token(body: NewToken, context: Served, who: Admin) -> NewSecret:
     """Make a token, and show its secret this once."""
     now = context.clock.utc_us()

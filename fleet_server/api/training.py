@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter, HTTPException, Response
-from fastapi.sse import EventSourceResponse
 from sqlalchemy import select
 
 from fleet_server import jobs, logbook, pairs
@@ -13,6 +12,7 @@ from fleet_server.api.access import Operator, ReaderOrTrainer, Trainer
 from fleet_server.api.bodies import JobClaim, JobFailure, JobProgress, NewJob
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import OfDeployment, RowId
+from fleet_server.api.links import of_first, of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.api.streams import DOCUMENTED, respond
@@ -20,7 +20,9 @@ from fleet_server.storage.tables import deployments
 from fleet_server.views import JobView, Page
 from shared.errors import RefusedError
 
-router = APIRouter(prefix="/api/v1", tags=["training"], responses=documented(401, 403, 422, 503))
+router = APIRouter(
+    prefix="/api/v1", tags=["training"], responses=documented(400, 401, 403, 413, 422, 503)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,20 @@ class ClaimedJob:
     lease_s: float
 
 
-@router.get("/training-jobs")
+@router.get(
+    "/training-jobs",
+    responses=of_first(
+        (
+            "get_job",
+            "follow_job",
+            "get_pairs",
+            "list_runs_of_job",
+            "list_artefacts",
+            "get_job_lineage",
+        ),
+        number="id",
+    ),
+)
 def list_jobs(
     context: Served,
     _who: ReaderOrTrainer,
@@ -53,7 +68,11 @@ def list_jobs(
     return page(found, limit)
 
 
-@router.post("/training-jobs", status_code=201, responses=documented(409))
+@router.post(
+    "/training-jobs",
+    status_code=201,
+    responses={**of_made(("get_job", "get_job_lineage"), number="id"), **documented(409)},
+)
 def create_job(body: NewJob, context: Served, who: Operator) -> JobView:
     """Ask for a training, for a reason that goes into the log book."""
     now = context.clock.utc_us()
@@ -112,7 +131,7 @@ def claim_job(body: JobClaim, context: Served, _who: Trainer) -> ClaimedJob | Re
     )
 
 
-@router.get("/training-jobs/{number}", responses=documented(404))
+@router.get("/training-jobs/{number:int}", responses=documented(404))
 def get_job(number: RowId, context: Served, _who: ReaderOrTrainer) -> JobView:
     """Return one training job."""
     return _job(context, number)
@@ -120,7 +139,7 @@ def get_job(number: RowId, context: Served, _who: ReaderOrTrainer) -> JobView:
 
 @router.get(
     "/training-jobs/{number}/events",
-    response_class=EventSourceResponse,
+    response_class=Response,
     responses={**DOCUMENTED, **documented(404)},
 )
 def follow_job(number: RowId, context: Served, _who: ReaderOrTrainer) -> Response:
@@ -129,7 +148,7 @@ def follow_job(number: RowId, context: Served, _who: ReaderOrTrainer) -> Respons
     return respond(context, lambda: _job(context, number), lambda job: job.state in jobs.ENDED)
 
 
-@router.post("/training-jobs/{number}/progress", responses=documented(409))
+@router.post("/training-jobs/{number}/progress", responses=documented(404, 409))
 def report_progress(number: RowId, body: JobProgress, context: Served, _who: Trainer) -> JobView:
     """Tell how far a job is, which renews its lease."""
     with context.database.write() as connection:
@@ -146,7 +165,7 @@ def report_progress(number: RowId, body: JobProgress, context: Served, _who: Tra
     return _job(context, number)
 
 
-@router.post("/training-jobs/{number}/fail", responses=documented(409))
+@router.post("/training-jobs/{number}/fail", responses=documented(404, 409))
 def report_failure(number: RowId, body: JobFailure, context: Served, _who: Trainer) -> JobView:
     """End a job without a model; the policy decides whether it is tried again."""
     with context.database.write() as connection:

@@ -1,4 +1,4 @@
-"""Who may call what: every route of the application against every role, so that none is forgotten."""
+"""Who may call what: every route against every role, so that none is forgotten."""
 
 import pytest
 from fastapi.routing import APIRoute
@@ -122,7 +122,7 @@ def _routes() -> set[str]:
         for router in ROUTERS
         for route in router.routes
         if isinstance(route, APIRoute)
-        for method in route.methods
+        for method in route.methods or ()
     }
 
 

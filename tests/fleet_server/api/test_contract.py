@@ -1,0 +1,147 @@
+"""The OpenAPI document is kept: every operation, fed by schemathesis, alone and in sequences.
+
+Each request carries a token with a role that its operation allows, so that it reaches the rules
+behind the door; who may not pass the door is `test_rights`. Seeds are fixed: CI asks the same
+questions every time. `PARKFLEET_CONTRACT_EXAMPLES` asks more of them.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from schemathesis.engine import from_schema
+from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
+
+from fleet_server import alerts, tokens
+from fleet_server.alerts import Cause
+from fleet_server.api.app import create_app
+from fleet_server.api.context import Context
+from fleet_server.releases.online import OnlineRepository
+from shared.messages import Batch
+from tests.fleet_server.api.conftest import SETTINGS
+from tests.fleet_server.api.test_rights import RIGHTS
+from tests.fleet_server.fleet import START_US, Fleet, drive, sample
+
+pytestmark = pytest.mark.slow
+
+EXAMPLES = int(os.environ.get("PARKFLEET_CONTRACT_EXAMPLES", "12"))
+
+
+@pytest.fixture(scope="module")
+def served(
+    tmp_path_factory: pytest.TempPathFactory, empty_state: Path, releases: Path
+) -> Iterator[tuple[FastAPI, dict[str, str]]]:
+    """Give an application over a fleet with something in every list, and a token of each role."""
+    state = tmp_path_factory.mktemp("contract") / "server"
+    shutil.copytree(empty_state, state)
+    shutil.copytree(releases / "server" / "releases", state / "releases")
+    fleet = Fleet(state)
+    fleet.add_car()
+    for manoeuvre in range(3):
+        fleet.send(drive(manoeuvre))
+    fleet.send(Batch(device="car-1", samples=(sample(99, label=1e7),)))
+    secrets: dict[str, str] = {}
+    with fleet.database.write() as connection:
+        for role in tokens.ROLES:
+            made = tokens.create(connection, name=role, role=role, utc_us=START_US)
+            secrets[role] = made.secret
+        alerts.raise_alert(
+            connection,
+            Cause(key="k", kind="car-silent", severity="warning", subject="car-1", reason="quiet"),
+            utc_us=START_US,
+        )
+    app = create_app(
+        Context(
+            state=state,
+            settings=SETTINGS,
+            database=fleet.database,
+            repository=OnlineRepository.open(state, fleet.clock),
+            key=fleet.server_key,
+            clock=fleet.clock,
+            outcomes=Counter(),
+        )
+    )
+    yield app, secrets
+    fleet.close()
+
+
+def _configuration(secrets: dict[str, str], phase: str) -> schemathesis.Config:
+    """Return what schemathesis does in one `phase`, with a fitting token for each operation."""
+    operations = []
+    for route, roles in RIGHTS.items():
+        role = next((each for each in ("admin", "trainer") if each in roles), None)
+        headers = {} if role is None else {"Authorization": f"Bearer {secrets[role]}"}
+        operations.append({"include-name": route, "headers": headers})
+    return schemathesis.Config.from_dict(
+        {
+            "seed": 7,
+            "continue-on-failure": True,
+            "phases": {
+                "examples": {"enabled": False},
+                "coverage": {"enabled": False},
+                "fuzzing": {"enabled": False},
+                "stateful": {"enabled": False, "max-steps": 8},
+                phase: {"enabled": True},
+            },
+            "generation": {
+                # A sequence goes on from what was answered: what is refused leads nowhere.
+                "mode": "positive" if phase == "stateful" else "all",
+                "max-examples": EXAMPLES * (10 if phase == "stateful" else 1),
+                "deterministic": True,
+                "no-shrink": True,
+            },
+            # What has the right shape may still be refused: a used code, a car that is not there.
+            "checks": {"positive_data_acceptance": {"enabled": False}},
+            "operations": operations,
+        }
+    )
+
+
+@pytest.mark.parametrize("phase", ["examples", "coverage", "fuzzing", "stateful"])
+def test_every_operation_does_what_its_description_says_whatever_is_sent(
+    served: tuple[FastAPI, dict[str, str]], phase: str
+) -> None:
+    app, secrets = served
+    document = schemathesis.openapi.from_asgi(
+        "/openapi.json", app, config=_configuration(secrets, phase)
+    )
+    asked: Counter[str] = Counter()
+    answered: Counter[str] = Counter()
+    problems: list[str] = []
+    for event in from_schema(document).execute():
+        if isinstance(event, NonFatalError | FatalError):
+            problems.append(f"schemathesis: {event!r}")
+        if isinstance(event, ScenarioFinished):
+            problems += _failures(event)
+            asked.update(_operations(event, ok=False))
+            answered.update(_operations(event, ok=True))
+    assert not problems, "\n\n".join(problems[:20])
+    if phase in ("coverage", "fuzzing"):
+        assert set(asked) == set(RIGHTS)
+    # Not all of it was refused at the door.
+    assert len(answered) >= 20, sorted(set(RIGHTS) - set(answered))
+
+
+def _operations(event: ScenarioFinished, *, ok: bool) -> Iterator[str]:
+    """Yield the operation of every request that was sent, or of those that succeeded."""
+    for number, node in event.recorder.cases.items():
+        interaction = event.recorder.interactions.get(number)
+        response = interaction.response if interaction else None
+        if response is not None and (not ok or response.status_code < 300):
+            yield f"{node.value.operation.method.upper()} {node.value.operation.path}"
+
+
+def _failures(event: ScenarioFinished) -> Iterator[str]:
+    """Yield what was wrong, with the request that showed it."""
+    for number, checks in event.recorder.checks.items():
+        case = event.recorder.cases[number].value
+        for check in checks:
+            if check.failure_info is not None:
+                failure = check.failure_info.failure
+                asked = f"{case.method} {case.formatted_path} {case.query} {case.body!r:.300}"
+                yield f"{asked}\n{failure.title}: {failure.message}"
