@@ -6,7 +6,8 @@ Laws:
   can bring it down, and is warm when it is needed: nothing is loaded or started after a death;
 - whoever of the two dies, the car stands: the driving process ends itself where nobody hears its
   beats any more;
-- however the driving process ended, the motors are cut once more before the supervisor ends.
+- however the driving process ended, the motors are cut once more before the supervisor ends, and
+  before a word is logged: who takes the words may keep it waiting.
 
 The driving process writes a byte a turn into a pipe: `MOVING` in a manoeuvre, else `STANDING`. Its
 death closes the pipe, which is heard at once. The pins of a killed process are free when `wait`
@@ -97,13 +98,16 @@ def supervise(
         raise
     finally:
         os.close(beats)
+    verdict = ""
     try:
-        _listen(process, heard, clock, told, stop)
+        verdict = _listen(process, heard, clock, told, stop)
     finally:
         process.kill()
         code = process.wait()
         _cut(cutoff)
         os.close(heard)
+    if verdict:
+        _log.error("drive_hangs verdict=%s", verdict)
     if code < 0:
         _log.error("drive_killed signal=%s motors=cut", signal.Signals(-code).name)
     return max(code, 0) or int(code < 0)
@@ -115,16 +119,15 @@ def _listen(
     clock: Clock,
     told: Told,
     stop: Callable[[], bool],
-) -> None:
-    """Return once the driving process is gone, or has to go."""
+) -> str:
+    """Return once the driving process is gone (an empty text), or why it has to go."""
     watch = Watch(heard_us=clock.monotonic_us())
     while True:
         if select.select([heard], [], [], _LOOK_S)[0]:
             beats = os.read(heard, 4096)
             if not beats:
                 # Its end of the pipe is closed: it is dead, or as good as. No grace while moving.
-                _leave(process, is_moving=watch.is_moving)
-                return
+                return _left(process, is_moving=watch.is_moving)
             told.tell("WATCHDOG=1" if watch.has_beaten else "READY=1")
             watch = watch.beaten(beats, clock.monotonic_us())
         now_us = clock.monotonic_us()
@@ -134,15 +137,15 @@ def _listen(
                 process.terminate()
             watch = watch.asked(now_us)
         if verdict := watch.verdict(now_us):
-            _log.error("drive_hangs verdict=%s", verdict)
-            return
+            return verdict
 
 
-def _leave(process: "subprocess.Popen[bytes]", *, is_moving: bool) -> None:
+def _left(process: "subprocess.Popen[bytes]", *, is_moving: bool) -> str:
     try:
         process.wait(timeout=0.02 if is_moving else 5.0)
     except subprocess.TimeoutExpired:
-        _log.error("drive_closed_its_pipe_and_stayed")
+        return "closed its pipe and stayed"
+    return ""
 
 
 def _cut(cutoff: Cutoff) -> None:
