@@ -40,6 +40,8 @@ _STANDING_US = 20_000_000
 _STARTING_US = 60_000_000
 _ENDING_US = 10_000_000
 _LOOK_S = 0.02
+_LOOK_MOVING_S = 0.005
+"""What a look comes late is added to the silence of a car that drives blind."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +125,7 @@ def _listen(
     """Return once the driving process is gone (an empty text), or why it has to go."""
     watch = Watch(heard_us=clock.monotonic_us())
     while True:
-        if select.select([heard], [], [], _LOOK_S)[0]:
+        if select.select([heard], [], [], _LOOK_MOVING_S if watch.is_moving else _LOOK_S)[0]:
             beats = os.read(heard, 4096)
             if not beats:
                 # Its end of the pipe is closed: it is dead, or as good as. No grace while moving.

@@ -156,7 +156,8 @@ class Apart:
             if answer is not None and answer is not False:
                 return answer
             self.wait_us(_LOOK_US)
-        raise AssertionError("nothing came of it")
+        logs = [log for log in (self.log("world"), self.log("drive")) if log.exists()]
+        raise AssertionError("\n".join(["nothing came of it", *(log.read_text() for log in logs)]))
 
     def _start(
         self, name: str, *words: str, keep: tuple[int, ...] = ()
