@@ -2,7 +2,7 @@
 
 Laws:
 - a request is in the log book before anything is deleted; what it has deleted is counted in the
-  transaction that deletes, so that a kill at any instant only delays it: `step` goes on from there;
+  transaction that deletes, so that a kill at any instant only delays it: `erasing.step` goes on;
 - erasures are carried out one after the other, in the order of the requests, and cover what was
   stored when they were asked for: what a car still holds is its owner's consent's business;
 - erased keys leave tombstones: a late repeat is rejected with the reason "erased";
@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select
 
-from fleet_server import logbook
+from fleet_server import erasing, logbook
 from fleet_server.storage.database import Database
 from fleet_server.storage.erasure_tables import erasure_jobs, erasures
 from fleet_server.storage.tables import batches, devices, models, training_jobs
@@ -119,6 +119,21 @@ def begin(database: Database, request: Request, clock: Clock) -> int:
             last_batch=connection.scalar(select(func.max(batches.c.id))) or 0,
         )
         return int(connection.execute(statement.returning(erasures.c.id)).scalar_one())
+
+
+def erase(database: Database, request: Request, clock: Clock) -> Erasure:
+    """Erase what `request` names, after all erasures asked for before; return what was done.
+
+    Raises:
+        RefusedError: it names neither a car nor a time, no car of ours, or an empty time.
+        RetryLaterError: it could not be finished now; once begun, `erasing.step` goes on with it.
+    """
+    number = begin(database, request, clock)
+    while (found := find(database, number)) and found.finished_utc_us is None:
+        erasing.step(database, clock)
+    if found is None:
+        raise LookupError(f"erasure {number} is gone")
+    return found
 
 
 def find(database: Database, number: int) -> Erasure | None:
