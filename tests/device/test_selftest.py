@@ -16,7 +16,7 @@ from device.hardware import Frame, Instruments, RangeReading
 from device.selftest import Report, selftest
 from device.settings import DeviceSettings
 from shared import cli, golden
-from shared.clock import SystemClock
+from shared.clock import Clock, SystemClock
 from shared.errors import HardwareError, UsageError
 from shared.manifest import Golden, Manifest
 from tests.device.fakes import (
@@ -64,17 +64,38 @@ def instruments(world: World) -> Instruments:
     )
 
 
+class Machine:
+    """A machine's own clock, on which the model always takes the same time, however busy it is."""
+
+    def __init__(self, call_us: int = 1_000) -> None:
+        self._now_us, self._call_us = 0, call_us
+
+    def monotonic_us(self) -> int:
+        self._now_us += self._call_us
+        return self._now_us
+
+    def utc_us(self) -> int:
+        return SystemClock().utc_us()
+
+    def is_synced(self) -> bool:
+        return False
+
+    def sleep_until_us(self, monotonic_us: int) -> None:
+        self._now_us = max(self._now_us, monotonic_us)
+
+
 def outcome(
     car: Car,
     change: Callable[[Instruments], Instruments] = lambda same: same,
     *,
     moves: bool = False,
     settings: DeviceSettings | None = None,
+    machine: Clock | None = None,
 ) -> tuple[Report, dict[str, str]]:
     report = selftest(
         car.home,
         settings or DeviceSettings(disk_spare_mb=0),
-        SystemClock(),
+        machine or Machine(),
         lambda: change(instruments(car.world)),
         moves=moves,
     )
@@ -143,6 +164,14 @@ def test_golden_pictures_are_answered_in_this_runtime_as_where_the_model_was_mad
     report, lines = outcome(car)
     assert lines["golden pictures"].startswith(verdict)
     assert report.passed == verdict.startswith("pass")
+
+
+def test_a_model_that_outlasts_a_frame_fails(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    car.install()
+    report, lines = outcome(car, machine=Machine(call_us=40_000))
+    assert not report.passed
+    assert lines["model"].startswith("fail")
 
 
 def test_a_car_without_a_model_has_no_golden_answers_to_compare(tmp_path: Path) -> None:
