@@ -15,13 +15,15 @@ from collections.abc import Callable
 
 from sqlalchemy import Connection, select
 
-from fleet_server import learning, silence, steering
+from fleet_server import erasing, learning, silence, steering
 from fleet_server.leases import Lease
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Change, Database
 from fleet_server.storage.tables import deployments
 from shared.clock import Clock
 from shared.errors import RetryLaterError
+
+_SWEEP_US = 3_600_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Control:
         self._database = database
         self._lease = lease
         self._clock = clock
+        self._next_sweep_us = 0
         self._interval_s = settings.control_interval_s
         rules = learning.rules(settings)
         silent_us = round(settings.heartbeat_silence_s * 1e6)
@@ -63,6 +66,7 @@ class Control:
         while not stop.wait(self._interval_s):
             try:
                 self.settle(stop)
+                self._sweep()
             except RetryLaterError as error:
                 logger.warning("control_waits reason=%r", str(error))
 
@@ -84,7 +88,15 @@ class Control:
         with self._database.read() as connection:
             names = connection.scalars(select(deployments.c.name)).all()
         done = [self._take(step, name) for name in names for step in self._steps]
+        # Last, so that one that has to wait holds nothing else up.
+        done.append(erasing.step(self._database, self._clock))
         return any(done)
+
+    def _sweep(self) -> None:
+        now = self._clock.monotonic_us()
+        if now >= self._next_sweep_us:
+            erasing.sweep(self._database, self._clock)
+            self._next_sweep_us = now + _SWEEP_US
 
     def _take(self, step: Step, deployment: str) -> bool:
         now = self._clock.utc_us()

@@ -18,6 +18,7 @@ from fleet_server.storage.database import Database
 from fleet_server.storage.erasure_tables import erasures
 from fleet_server.storage.rewriting import Rewriting, Span
 from shared.clock import Clock
+from shared.errors import RefusedError, RetryLaterError
 from shared.messages import Batch
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,10 @@ def _next(connection: Connection, database: Database, row: Row[Any]) -> _Found:
         connection, device=row.device, after=row.reached, last=row.last_batch, limit=_MANY
     )
     held = bodies.read_many(connection, database.objects, [each.id for each in rows])
-    return [(each, rewriting.opened(each, held[each.id])) for each in rows]
+    try:
+        return [(each, rewriting.opened(each, held[each.id])) for each in rows]
+    except RefusedError as error:
+        raise RetryLaterError(f"an erasure waits for a store that is whole: {error}") from error
 
 
 def _plans(
