@@ -37,6 +37,7 @@ BENCHES: Final = (
     Bench(name="bench_loop_jitter", what="control loop", quick=("--seconds", "6")),
     Bench(name="rendering", what="renderer"),
     Bench(name="fleet", what="a thousand cars in one process", quick=("--quick",)),
+    Bench(name="motors_off", what="motors of a dead drive", quick=("--times", "3")),
 )
 
 

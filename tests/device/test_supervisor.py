@@ -1,5 +1,6 @@
 """Whatever becomes of the process that drives, the motors are cut."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -65,6 +66,27 @@ def test_however_the_driving_process_ends_the_motors_are_cut(then: str, code: in
     assert len(pins.cuts_us) == 1
     assert pins.told[0] == "READY=1"
     assert set(pins.told[1:]) <= {"WATCHDOG=1"}
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("then", ["die", "hang"])
+def test_the_motors_are_cut_before_a_word_is_logged(then: str) -> None:
+    pins = Pins()
+    cuts_when_logged: dict[str, int] = {}
+
+    class Listening(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            cuts_when_logged[record.getMessage()] = len(pins.cuts_us)
+
+    log = logging.getLogger("device.supervisor")
+    listening = Listening()
+    log.addHandler(listening)
+    try:
+        supervise(child("M", then), pins, SystemClock(), pins, stop=lambda: False)
+    finally:
+        log.removeHandler(listening)
+    assert cuts_when_logged
+    assert set(cuts_when_logged.values()) == {1}
 
 
 @pytest.mark.e2e

@@ -27,7 +27,7 @@ _NICE = -10
 """As deploy/systemd has the drive, where this user may: other work falls less on what is timed."""
 
 _WAIT_US = 30_000_000
-_OFF_US = 3_000_000
+WATCHED_US = 3_000_000
 
 
 @dataclass
@@ -136,7 +136,7 @@ class Apart:
 
     def off_after_us(self, since_us: int) -> int | None:
         """Return how long after `since_us` the motors got no current any more, None: they do."""
-        end_us = self.clock.monotonic_us() + _OFF_US
+        end_us = self.clock.monotonic_us() + WATCHED_US
         while self.clock.monotonic_us() < end_us:
             seen = self.hand.look()
             if not seen.is_driven:

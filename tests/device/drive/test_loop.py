@@ -165,6 +165,19 @@ def test_shutting_down_in_the_middle_cuts_the_motors_and_ends_the_manoeuvre(tmp_
     assert (end.reason, end.pairs) == ("shutdown", len(car.samples()))
 
 
+def test_who_watches_hears_that_the_car_stands_before_the_end_is_written(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    heard: list[tuple[bool, tuple[float, float], int]] = []
+
+    def turned(is_moving: bool) -> None:
+        heard.append((is_moving, car.world.duty, len(car.ends())))
+
+    car.drive(1.0, {0.2: "park"}, turned)
+    assert heard[-2][0]
+    assert heard[-1] == (False, (0.0, 0.0), 0)
+    assert len(car.ends()) == 1
+
+
 def test_manoeuvres_and_sequences_count_on_and_each_start_is_a_new_boot(tmp_path: Path) -> None:
     car = Car(tmp_path)
     for _ in range(2):
