@@ -24,6 +24,7 @@ class MailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """E-mail for every alert, as long as `recipients` are named.
 
     `host`, `port`, `security`: the mail server, and how the connection to it is protected.
+    `ca_file`: the authority that vouches for the mail server, where the machine's own do not.
     `user`, `password_file`: how to sign in there; without a user nobody does.
     `sender`: whom the mail is from.
     """
@@ -31,6 +32,7 @@ class MailSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     host: str = "127.0.0.1"
     port: Port = 25
     security: Literal["none", "starttls", "tls"] = "starttls"
+    ca_file: str | None = None
     user: str | None = None
     password_file: str | None = None
     sender: str = "parkfleet@localhost"

@@ -1,5 +1,6 @@
 """Alerts: what people should know, and who has seen it."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
@@ -13,6 +14,8 @@ from fleet_server.api.filters import OfDeployment, RowId
 from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
+from fleet_server.channels import channels, webhook_key
+from fleet_server.telling import public_key
 from fleet_server.views import Page
 
 router = APIRouter(
@@ -43,7 +46,23 @@ def list_alerts(
     return page(found, limit)
 
 
-@router.get("/alerts/{number}", responses=documented(404))
+@dataclass(frozen=True, kw_only=True)
+class Channels:
+    """Over what people are told, and the key (Standard Webhooks, `v1a`) that checks webhooks."""
+
+    names: tuple[str, ...]
+    public_key: str
+
+
+@router.get("/alerts/channels")
+def get_channels(context: Served, _who: Reader) -> Channels:
+    """Return over what people are told of alerts, and the key that webhooks are checked with."""
+    key = webhook_key(context.state)
+    names = tuple(channel.name for channel in channels(context.settings, key))
+    return Channels(names=names, public_key=public_key(key))
+
+
+@router.get("/alerts/{number:int}", responses=documented(404))
 def get_alert(number: RowId, context: Served, _who: Reader) -> AlertView:
     """Return one alert."""
     return _alert(context, number)

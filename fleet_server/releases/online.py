@@ -22,7 +22,7 @@ models/{sha256}.tflite
 import logging
 import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from tuf.api.metadata import MetaFile, Root, Snapshot, Targets, Timestamp
@@ -34,7 +34,14 @@ from fleet_server.releases.store import FolderStore, Store
 from shared.clock import Clock
 from shared.errors import RefusedError, UsageError
 from shared.ids import is_sha256, sha256_hex
-from shared.releases import SNAPSHOT_VALID, TIMESTAMP_VALID, Release, from_custom
+from shared.releases import (
+    ROOT_VALID,
+    SNAPSHOT_VALID,
+    TARGETS_VALID,
+    TIMESTAMP_VALID,
+    Release,
+    from_custom,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +181,20 @@ class OnlineRepository:
             UsageError: the repository is not initialised.
         """
         return list(self._load().roots.values())[-1]
+
+    def lives(self) -> dict[str, tuple[datetime, timedelta]]:
+        """Return when the metadata of each role that people sign expires, and how long it is valid.
+
+        Raises:
+            UsageError: the repository is not initialised or damaged.
+        """
+        state = self._load()
+        root = metadata.read(Root, list(state.roots.values())[-1]).signed
+        roles = {"targets": state.targets, **state.roles}
+        return {
+            "root": (root.expires, ROOT_VALID),
+            **{name: (role.expires, TARGETS_VALID) for name, role in roles.items()},
+        }
 
     def _now(self) -> datetime:
         return metadata.moment(self._clock.utc_us())

@@ -76,6 +76,7 @@ RIGHTS: dict[str, frozenset[Role]] = {
     f"GET {V1}/drift": READERS,
     f"GET {V1}/rollouts": READERS,
     f"GET {V1}/alerts": READERS,
+    f"GET {V1}/alerts/channels": READERS,
     f"GET {V1}/alerts/{{number}}": READERS,
     f"POST {V1}/alerts/{{number}}/acknowledge": OPERATORS,
     f"GET {V1}/commands": READERS,
