@@ -135,6 +135,36 @@ def test_every_nan_there_is_is_refused(bits: int, *, sign: bool) -> None:
         decode(messages.Telemetry, telemetry.replace(there, put))
 
 
+@given(
+    place=st.integers(0, 39),
+    put=st.one_of(
+        st.builds(
+            lambda bits, sign: b"\xcb" + struct.pack(">Q", (sign << 63) | (0x7FF << 52) | bits),
+            st.integers(0, 2**52 - 1),
+            st.booleans(),
+        ),
+        st.builds(
+            lambda bits, sign: b"\xca" + struct.pack(">I", (sign << 31) | (0xFF << 23) | bits),
+            st.integers(0, 2**23 - 1),
+            st.booleans(),
+        ),
+    ),
+)
+def test_every_nan_is_refused_in_a_long_message_too(place: int, put: bytes) -> None:
+    batch = example(messages.Batch)
+    assert isinstance(batch, messages.Batch)
+    many = msgspec.structs.replace(batch, samples=batch.samples * 40)
+    payload = codec.encode(many)
+    assert len(payload) > 8192
+    assert decode(messages.Batch, payload) == many
+    there = b"\xcb" + struct.pack(">d", batch.samples[0].label)
+    parts = payload.split(there)
+    assert len(parts) == 41
+    spoilt = there.join(parts[: place + 1]) + put + there.join(parts[place + 1 :])
+    with pytest.raises(RefusedError, match="not finite"):
+        decode(messages.Batch, spoilt)
+
+
 def test_bytes_that_look_like_nan_inside_a_picture_are_no_nan() -> None:
     batch = example(messages.Batch)
     assert isinstance(batch, messages.Batch)
