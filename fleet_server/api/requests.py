@@ -22,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_METHODS = _READS | {"DELETE", "PATCH", "POST", "PUT"}
 _WHO = "parkfleet_bearer"
 
 
@@ -59,7 +60,9 @@ class Told:
                 await self._app(scope, receive, noted)
             finally:
                 seconds = (context.clock.monotonic_us() - began_us) / 1e6
-                context.traffic.count(scope["method"], _route(scope), status, seconds)
+                # A stranger may make up any method; a route is one of ours or unknown.
+                method = scope["method"] if scope["method"] in _METHODS else "other"
+                context.traffic.count(method, _route(scope), status, seconds)
                 _audit(scope, status)
 
 

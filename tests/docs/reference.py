@@ -19,6 +19,7 @@ from msgspec import inspect
 
 from shared import cli
 from shared.topics import ROOT, TABLE, Topic
+from tests.docs import server_pages
 
 REPOSITORY = Path(__file__).parent.parent.parent
 FOLDER = REPOSITORY / "docs" / "reference"
@@ -55,6 +56,8 @@ def pages() -> dict[str, Callable[[], str]]:
         "settings.md": settings,
         "scenes.md": scenes,
         "make.md": make,
+        "rest.md": lambda: server_pages.rest(_WRITTEN),
+        "metrics.md": lambda: server_pages.metrics(_WRITTEN),
     }
 
 
