@@ -126,6 +126,7 @@ def _device_view(
         queue_depth=status.queue_depth if status else None,
         pairs_logged=status.pairs_logged if status else None,
         pairs_dropped=status.pairs_dropped if status else None,
+        dropped=status.dropped if status else {},
         pairs_stored=row.pairs_stored,
         upload=status.upload if status else None,
         temperature_c=status.temperature_c if status else None,

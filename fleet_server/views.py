@@ -58,6 +58,7 @@ class DeviceView:
     silences: int = 0
     silent_since_utc_us: int | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    dropped: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,7 @@ ShortText = Annotated[str, msgspec.Meta(max_length=200)]
 TargetPath = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[A-Za-z0-9_./-]+" + END)]
 
 Arms = Annotated[dict[TargetPath, float], msgspec.Meta(max_length=2)]
+Counts = Annotated[dict[ShortText, Count], msgspec.Meta(max_length=16)]
 Texts = Annotated[dict[ShortText, ShortText], msgspec.Meta(max_length=16)]
 Numbers = Annotated[dict[ShortText, float], msgspec.Meta(max_length=32)]
 
@@ -47,7 +48,10 @@ class Slot(Record, frozen=True):
 
 
 class Status(Record, frozen=True):
-    """What a car reports of itself. `loaded` is the digest drive has in memory, not a wish."""
+    """What a car reports of itself. `loaded` is the digest drive has in memory, not a wish.
+
+    `dropped` says why the `pairs_dropped` were lost or given up: pairs by reason.
+    """
 
     device: DeviceName
     boot: BootId
@@ -67,6 +71,7 @@ class Status(Record, frozen=True):
     temperature_c: float | None
     versions: Texts
     faults: Annotated[tuple[ShortText, ...], msgspec.Meta(max_length=16)] = ()
+    dropped: Counts = msgspec.field(default_factory=dict)
 
 
 class Telemetry(Record, frozen=True):

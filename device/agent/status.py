@@ -57,6 +57,7 @@ def make_status(
         queue_depth=counts.queue_depth,
         pairs_logged=counts.pairs_logged,
         pairs_dropped=counts.pairs_dropped,
+        dropped=counts.dropped,
         disk_free_bytes=_disk_free_bytes(folder),
         temperature_c=_temperature_c(),
         versions={"parkfleet": __version__, "python": platform.python_version()},

@@ -220,17 +220,19 @@ def test_presence_and_status_are_shown(world: World, car: Car) -> None:
         upload="pictures",
         queue_depth=7,
         pairs_logged=9,
-        pairs_dropped=0,
+        pairs_dropped=2,
         disk_free_bytes=1,
         temperature_c=None,
         versions={},
         faults=("range sensor",),
+        dropped={"crowded": 2},
     )
     car.connection.publish(topics.PRESENCE.topic(id=car.name), codec.encode(presence))
     car.connection.publish(topics.STATUS.topic(id=car.name), codec.encode(status))
     _wait(lambda: world.call("GET", f"devices/{car.name}")["queue_depth"] == 7, "the status")
     view = world.call("GET", f"devices/{car.name}")
     assert (view["online"], view["loaded"], view["faults"]) == (True, "ab" * 32, ["range sensor"])
+    assert (view["pairs_dropped"], view["dropped"]) == (2, {"crowded": 2})
 
 
 def test_a_killed_server_loses_and_doubles_nothing_that_it_receipted(

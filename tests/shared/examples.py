@@ -102,6 +102,7 @@ EXAMPLES: tuple[messages.Message, ...] = (
         temperature_c=48.5,
         versions={"parkfleet": "0.1.0", "litert": "2.3"},
         faults=("stalled",),
+        dropped={"crowded": 1},
     ),
     messages.Telemetry(
         device=DEVICE,

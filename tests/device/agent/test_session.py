@@ -127,6 +127,13 @@ def test_a_wish_that_the_journal_did_not_take_is_kept_until_it_does(car: Car) ->
     assert wish.revision == 3
 
 
+def test_what_was_given_up_is_reported_with_its_reason(car: Car) -> None:
+    car.journal.count_dropped("crowded", 3, BOOT)
+    car.agent.handle(Connected())
+    (told,) = status(car.agent.tick())
+    assert (told.pairs_dropped, told.dropped) == (3, {"crowded": 3})
+
+
 def test_waiting_pairs_are_sent_and_leave_the_queue_on_the_signed_receipt(car: Car) -> None:
     log_pairs(car, 3)
     car.agent.handle(Connected())
