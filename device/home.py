@@ -93,6 +93,16 @@ class Home:
         return self.root / "tuf" / "known_utc_us"
 
     @property
+    def broker_certificate(self) -> Path:
+        """The car's certificate for a broker that asks for one; put there by hand."""
+        return self.root / "keys" / "broker.crt"
+
+    @property
+    def broker_certificate_key(self) -> Path:
+        """The key of that certificate."""
+        return self.root / "keys" / "broker.key"
+
+    @property
     def broker_ca(self) -> Path:
         """The broker's certificate authority; missing where it speaks no TLS."""
         return self.root / "broker-ca.pem"

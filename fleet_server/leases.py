@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from fleet_server.broker.users import INGESTS, ingest_name
 from fleet_server.storage import upsert
 from fleet_server.storage.claims import Claim
 from fleet_server.storage.database import Database
@@ -25,10 +26,7 @@ from shared.errors import ParkfleetError, RetryLaterError
 
 logger = logging.getLogger(__name__)
 
-CONTROL = "control"
 LOOK_S = 1.0
-INGESTS = 16
-"""How many ingest processes one fleet may have; mosquitto knows each by name."""
 
 
 class LeaseLostError(ParkfleetError, RuntimeError):
@@ -107,11 +105,6 @@ def wait(database: Database, name: str, clock: Clock, stop: threading.Event) -> 
             told = True
         stop.wait(LOOK_S)
     return None
-
-
-def ingest_name(number: int) -> str:
-    """Return the name of the lease of one ingest process."""
-    return f"ingest-{number}"
 
 
 def take_ingest(database: Database, clock: Clock) -> tuple[int, Lease] | None:

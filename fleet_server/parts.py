@@ -20,11 +20,14 @@ from dataclasses import replace
 from fleet_server import leases
 from fleet_server.api.context import Context
 from fleet_server.bridge import Bridge, Receiving
-from fleet_server.broker.users import server_user
+from fleet_server.broker.users import CONTROL, INGESTS, ingest_name, server_user
+from fleet_server.channels import channels, webhook_key
 from fleet_server.control import Control
 from fleet_server.herald import Herald
 from fleet_server.ingest import Ingest
 from fleet_server.leases import Lease
+from fleet_server.teller import Teller
+from fleet_server.watch import Watch
 from shared.errors import UsageError
 from shared.mqtt import Address, Connection
 
@@ -56,9 +59,9 @@ def ingest_parts(context: Context, ingest: Ingest, address: Address) -> Iterator
     """
     taken = leases.take_ingest(context.database, context.clock)
     if taken is None:
-        raise UsageError(f"{leases.INGESTS} ingest processes run on this database already")
+        raise UsageError(f"{INGESTS} ingest processes run on this database already")
     number, lease = taken
-    user = server_user(leases.ingest_name(number))
+    user = server_user(ingest_name(number))
     logger.info("ingest number=%d user=%s", number, user)
     connection = Connection(replace(address, user=user))
     yield "ingest", Bridge(connection, Receiving(ingest, number=number), context.clock).run
@@ -69,7 +72,7 @@ def _leading(context: Context, address: Address) -> Run:
     """Return what waits for the lease of control and then does what it allows."""
 
     def run(stop: threading.Event) -> None:
-        lease = leases.wait(context.database, leases.CONTROL, context.clock, stop)
+        lease = leases.wait(context.database, CONTROL, context.clock, stop)
         if lease is None:
             return
         herald = Herald(
@@ -78,10 +81,11 @@ def _leading(context: Context, address: Address) -> Run:
             key=context.key,
             clock=context.clock,
         )
-        connection = Connection(replace(address, user=server_user(leases.CONTROL)))
+        connection = Connection(replace(address, user=server_user(CONTROL)))
         run_together(
             [
                 ("herald", Bridge(connection, herald, context.clock).run),
+                ("teller", _teller(context).run),
                 ("loop", Control(context.database, context.settings, context.clock, lease).run),
                 ("lease", lambda inner: _watch(context, lease, inner)),
             ],
@@ -89,6 +93,12 @@ def _leading(context: Context, address: Address) -> Run:
         )
 
     return run
+
+
+def _teller(context: Context) -> Teller:
+    watch = Watch(context.database, context.repository, context.settings, context.clock)
+    ways = channels(context.settings, webhook_key(context.state))
+    return Teller(context.database, watch, ways, context.clock)
 
 
 def run_together(parts: list[Part], stop: threading.Event) -> None:

@@ -66,8 +66,9 @@ def next_state(
 ) -> DesiredState | None:
     """Return the state to set on a car in `deployment` whose latest model is at `target`.
 
-    None where `current` says so already, unless it is to be said `again`. A car that holds a later wish than a database restored
-    from an older copy is given a higher `epoch`, so that revisions count again.
+    None where `current` says so already, unless it is to be said `again`. A car that holds a later
+    wish than a database restored from an older copy is given a higher `epoch`, so that revisions
+    count again.
     """
     same = current is not None and (
         (current.epoch, current.deployment, current.target, current.upload)

@@ -88,11 +88,21 @@ def opened(state: Path, settings: ServerSettings, clock: Clock, role: Role) -> I
                 user=own.user,
                 password=own.secret,
                 ca_file=settings.broker_ca_file,
+                certificate=_certificate(settings),
             ),
             role=role,
         )
     finally:
         database.close()
+
+
+def _certificate(settings: ServerSettings) -> tuple[str, str] | None:
+    certificate, key = settings.broker_cert_file, settings.broker_key_file
+    if certificate and key:
+        return certificate, key
+    if certificate or key:
+        raise UsageError("settings: broker_cert_file and broker_key_file go together")
+    return None
 
 
 def serve(server: Server) -> bool:

@@ -76,13 +76,18 @@ class Will:
 
 @dataclass(frozen=True, kw_only=True)
 class Address:
-    """Where the broker is and who we are; `password` is a secret and is never shown."""
+    """Where the broker is and who we are; `password` is a secret and is never shown.
+
+    With `ca_file` the connection is TLS; `certificate` names the files of our certificate and key,
+    for a broker that asks for one.
+    """
 
     host: str
     port: int
     user: str
     password: str
     ca_file: str | None = None
+    certificate: tuple[str, str] | None = None
     keepalive_s: int = 20
 
     def __repr__(self) -> str:
@@ -215,7 +220,13 @@ class Connection:
         )
         client.username_pw_set(self._address.user, self._address.password)
         if self._address.ca_file:
-            client.tls_set(ca_certs=self._address.ca_file, tls_version=ssl.PROTOCOL_TLS_CLIENT)
+            certificate, key = self._address.certificate or (None, None)
+            client.tls_set(
+                ca_certs=self._address.ca_file,
+                certfile=certificate,
+                keyfile=key,
+                tls_version=ssl.PROTOCOL_TLS_CLIENT,
+            )
         client.reconnect_delay_set(min_delay=1, max_delay=30)
         client.max_inflight_messages_set(20)
         client.max_queued_messages_set(1000)

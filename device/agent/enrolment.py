@@ -92,7 +92,7 @@ def broker_address(home: Home, enrolment: Enrolment, place: BrokerPlace | None =
     """Return where and as whom to connect; `place` overrules where the server said.
 
     Raises:
-        UsageError: the car's secret or the broker's certificate is missing or malformed.
+        UsageError: the car's secret, its certificate or the broker's is missing or malformed.
     """
     try:
         secret = home.mqtt_secret.read_text(encoding="ascii").strip()
@@ -106,7 +106,24 @@ def broker_address(home: Home, enrolment: Enrolment, place: BrokerPlace | None =
         user=enrolment.device,
         password=secret,
         ca_file=str(home.broker_ca) if enrolment.has_broker_ca else None,
+        certificate=_certificate(home) if enrolment.has_broker_ca else None,
     )
+
+
+def _certificate(home: Home) -> tuple[str, str] | None:
+    """Return the files that somebody put there for a broker that asks for a certificate."""
+    files = (home.broker_certificate, home.broker_certificate_key)
+    there = [file.exists() for file in files]
+    if not any(there):
+        return None
+    if not all(there):
+        raise UsageError(f"{files[0]} and {files[1].name} go together: one of them is missing")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(*files)
+    except OSError as error:  # ssl.SSLError is one.
+        reason = error.strerror or "no certificate with its key"
+        raise UsageError(f"cannot use {files[0]}: {reason}") from None
+    return str(files[0]), str(files[1])
 
 
 def _check_ca(home: Home) -> None:

@@ -1,16 +1,36 @@
 """The verb `parkfleet broker`: thin shells over `run` and `mosquitto`."""
 
+import grp
+import signal
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import click
 
-from fleet_server.broker import mosquitto
+from fleet_server.broker import following, mosquitto
 from fleet_server.broker import run as embedded
-from fleet_server.broker.users import ensure_server_user, read_users, users_path
+from fleet_server.broker.tls import check_listener, tls_of
+from fleet_server.broker.users import ensure_server_user, read_all, users_path
 from shared.cli import emit, json_option
 from shared.errors import UsageError
 
-_EXISTING = click.Path(dir_okay=False, path_type=Path)
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def tls_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that give a listener TLS."""
+    for option in (
+        click.option(
+            "--ca-file", type=_FILE, help="Authority of certificates that clients must show, too."
+        ),
+        click.option("--key-file", type=_FILE, help="The key of the broker's certificate."),
+        click.option("--cert-file", type=_FILE, help="The broker's certificate."),
+    ):
+        function = option(function)
+    return function
 
 
 @click.group(epilog="Example: parkfleet broker run --state var/server")
@@ -35,13 +55,23 @@ def broker() -> None:
     show_default=True,
     help="Port to listen on; 0 takes any free one and logs it.",
 )
-def run_command(state_dir: Path, host: str, port: int) -> None:
+@tls_options
+def run_command(
+    *,
+    state_dir: Path,
+    host: str,
+    port: int,
+    ca_file: Path | None,
+    cert_file: Path | None,
+    key_file: Path | None,
+) -> None:
     """Run the embedded broker until Ctrl-C or SIGTERM.
 
     It takes who may connect from the users file that the server writes; changes count within a
     second. It keeps nothing across a restart: cars and server say again what must be known.
+    Without TLS it listens to this machine alone.
     """
-    embedded.run(state_dir, host, port)
+    embedded.run(state_dir, host, port, tls_of(ca_file, cert_file, key_file))
 
 
 @broker.command(
@@ -70,9 +100,13 @@ def run_command(state_dir: Path, host: str, port: int) -> None:
     show_default=True,
     help="Port to listen on.",
 )
-@click.option("--ca-file", type=_EXISTING, help="Authority of the clients' certificates.")
-@click.option("--cert-file", type=_EXISTING, help="The broker's certificate.")
-@click.option("--key-file", type=_EXISTING, help="The key of the broker's certificate.")
+@tls_options
+@click.option("--group", help="Group whose members may read the files: mosquitto's own.")
+@click.option(
+    "--follow",
+    is_flag=True,
+    help="Stay, and tell a running mosquitto within a second who joined and who was revoked.",
+)
 @json_option
 def config_command(
     *,
@@ -83,23 +117,42 @@ def config_command(
     ca_file: Path | None,
     cert_file: Path | None,
     key_file: Path | None,
+    group: str | None,
+    follow: bool,
     as_json: bool,
 ) -> None:
     """Write a mosquitto configuration with our rights and limits."""
+    tls = tls_of(ca_file, cert_file, key_file)
+    check_listener(host, tls)
+    place = mosquitto.Folder(path=folder.absolute(), group=_group(group))
     path = mosquitto.write_configuration(
-        folder,
-        listener=mosquitto.Listener(host=host, port=port, tls=_tls(ca_file, cert_file, key_file)),
+        place,
+        listener=mosquitto.Listener(host=host, port=port, tls=tls),
         server=ensure_server_user(state_dir),
-        users=dict(read_users(users_path(state_dir))),
+        users=read_all(users_path(state_dir)),
     )
     emit({"configuration": str(path)}, as_json=as_json, text=f"start it with: mosquitto -c {path}")
+    if follow:
+        _follow(state_dir, place)
 
 
-def _tls(
-    ca_file: Path | None, cert_file: Path | None, key_file: Path | None
-) -> mosquitto.Tls | None:
-    if ca_file and cert_file and key_file:
-        return mosquitto.Tls(ca_file=ca_file, cert_file=cert_file, key_file=key_file)
-    if ca_file or cert_file or key_file:
-        raise UsageError("TLS needs all of --ca-file, --cert-file and --key-file")
-    return None
+def _follow(state_dir: Path, folder: mosquitto.Folder) -> None:
+    stop = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        following.follow(state_dir, folder, stop)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _group(name: str | None) -> int | None:
+    if name is None:
+        return None
+    try:
+        return grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise UsageError(f"--group {name!r}: there is no such group here") from None

@@ -25,6 +25,7 @@ What amqtt 0.12.1 does by itself, each shown by a test, and why its methods are 
 import asyncio
 import logging
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -38,7 +39,12 @@ from amqtt.mqtt.protocol.broker_handler import BrokerProtocolHandler
 from amqtt.mqtt.puback import PubackPacket
 
 from fleet_server.broker.access import Access, Knock, Publish
-from fleet_server.broker.streams import PACKET_LIMIT_BYTES, BoundedReader, BoundedWriter
+from fleet_server.broker.streams import (
+    FIRST_PACKET_S,
+    PACKET_LIMIT_BYTES,
+    BoundedReader,
+    BoundedWriter,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -115,11 +121,17 @@ class _Handler(BrokerProtocolHandler):  # type: ignore[misc] # amqtt ships no ty
 class EmbeddedBroker(Broker):  # type: ignore[misc] # amqtt ships no types
     """An MQTT 3.1.1 broker for one machine, over a socket that is already bound."""
 
-    def __init__(self, listener: socket.socket, changed_rules: Callable[[], Access | None]) -> None:
-        """Serve on `listener`; `changed_rules` returns the rules where they are new, or None."""
+    def __init__(
+        self,
+        listener: socket.socket,
+        changed_rules: Callable[[], Access | None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        """Serve on `listener`, over `tls` if given; `changed_rules` returns new rules, or None."""
         super().__init__(BrokerConfig(listeners={"default": ListenerConfig()}, plugins={}))
         self._listener = listener
         self._changed_rules = changed_rules
+        self._tls = tls
         self._open = 0
         self.rules = changed_rules() or Access({})
 
@@ -151,7 +163,10 @@ class EmbeddedBroker(Broker):  # type: ignore[misc] # amqtt ships no types
 
     async def _create_server_instance(self, listener_name: str, *_: Any) -> asyncio.Server:
         return await asyncio.start_server(
-            partial(self.stream_connected, listener_name=listener_name), sock=self._listener
+            partial(self.stream_connected, listener_name=listener_name),
+            sock=self._listener,
+            ssl=self._tls,
+            ssl_handshake_timeout=None if self._tls is None else FIRST_PACKET_S,
         )
 
     async def _initialize_client_session(

@@ -12,16 +12,38 @@ import asyncio
 import logging
 import signal
 import socket
+import ssl
 from pathlib import Path
 
 from fleet_server.broker.access import Access
 from fleet_server.broker.embedded import WATCH_S, EmbeddedBroker
+from fleet_server.broker.tls import Tls, check_listener, server_context
 from fleet_server.broker.users import read_users, users_path
 from shared.errors import UsageError
 
 logger = logging.getLogger(__name__)
 
 _SHUTDOWN_S = 5.0
+
+
+class Stamp:
+    """Tells whether a file was replaced."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the file for new at the first look."""
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    def is_new(self) -> bool:
+        """Tell whether the file is another than at the last call."""
+        try:
+            found = self._path.stat()
+            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
+        except OSError:
+            stamp = (0, 0, 0)
+        is_new = stamp != self._seen
+        self._seen = stamp
+        return is_new
 
 
 class UsersWatch:
@@ -35,26 +57,17 @@ class UsersWatch:
         """
         self._path = path
         read_users(path)
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp = Stamp(path)
 
     def changed(self) -> Access | None:
         """Return the rules if the file changed since the last call, else None."""
-        stamp = self._look()
-        if stamp == self._stamp:
+        if not self._stamp.is_new():
             return None
-        self._stamp = stamp
         try:
             return Access(read_users(self._path))
         except UsageError as error:
             logger.warning("the last good users stay in force: %s", error)
             return None
-
-    def _look(self) -> tuple[int, int, int]:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return (0, 0, 0)
-        return (found.st_mtime_ns, found.st_ino, found.st_size)
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -80,7 +93,12 @@ def bind(host: str, port: int) -> socket.socket:
     return listener
 
 
-async def serve(state_dir: Path, listener: socket.socket, stop: asyncio.Event) -> None:
+async def serve(
+    state_dir: Path,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Serve clients on `listener` by the users of `state_dir` until `stop` is set.
 
     Raises:
@@ -88,10 +106,10 @@ async def serve(state_dir: Path, listener: socket.socket, stop: asyncio.Event) -
     """
     logging.getLogger("amqtt").setLevel(logging.ERROR)
     logging.getLogger("transitions").setLevel(logging.ERROR)
-    broker = EmbeddedBroker(listener, UsersWatch(users_path(state_dir)).changed)
+    broker = EmbeddedBroker(listener, UsersWatch(users_path(state_dir)).changed, tls)
     await broker.start()
     host, port = listener.getsockname()[:2]
-    logger.info("broker listening host=%s port=%d", host, port)
+    logger.info("broker listening host=%s port=%d tls=%s", host, port, tls is not None)
     try:
         while not await _is_set_within(stop, WATCH_S):
             await broker.refresh()
@@ -101,23 +119,28 @@ async def serve(state_dir: Path, listener: socket.socket, stop: asyncio.Event) -
         logger.info("broker stopped port=%d", port)
 
 
-def run(state_dir: Path, host: str, port: int) -> None:
+def run(state_dir: Path, host: str, port: int, tls: Tls | None = None) -> None:
     """Run the broker until SIGTERM, or SIGINT which then surfaces as KeyboardInterrupt.
 
     Raises:
-        UsageError: the port is in use, or the users file is broken.
+        UsageError: the port is in use, the users file is broken, a file of `tls` is unusable, or
+            the broker would be heard beyond this machine without TLS.
         KeyboardInterrupt: somebody pressed Ctrl-C; the broker is down.
     """
+    check_listener(host, tls)
+    context = None if tls is None else server_context(tls)
     listener = bind(host, port)
     try:
-        received = asyncio.run(_until_signal(state_dir, listener))
+        received = asyncio.run(_until_signal(state_dir, listener, context))
     finally:
         listener.close()
     if signal.SIGINT in received:
         raise KeyboardInterrupt
 
 
-async def _until_signal(state_dir: Path, listener: socket.socket) -> list[signal.Signals]:
+async def _until_signal(
+    state_dir: Path, listener: socket.socket, tls: ssl.SSLContext | None
+) -> list[signal.Signals]:
     received: list[signal.Signals] = []
     stop = asyncio.Event()
 
@@ -128,7 +151,7 @@ async def _until_signal(state_dir: Path, listener: socket.socket) -> list[signal
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal, number)
-    await serve(state_dir, listener, stop)
+    await serve(state_dir, listener, stop, tls)
     return received
 
 

@@ -125,6 +125,26 @@ def find_user(users: Mapping[str, User], name: str) -> User | None:
     return users.get(SERVER_USER if is_reserved(name) else name)
 
 
+CONTROL = "control"
+"""The server's process that decides, and speaks for it in all but receipts."""
+
+INGESTS = 16
+"""How many ingest processes one fleet may have; mosquitto knows each by name."""
+
+
+def ingest_name(number: int) -> str:
+    """Return the name of one ingest process, numbered from 1."""
+    return f"ingest-{number}"
+
+
+SERVER_USERS: tuple[str, ...] = (
+    SERVER_USER,
+    server_user(CONTROL),
+    *(server_user(ingest_name(number)) for number in range(1, INGESTS + 1)),
+)
+"""Everybody who speaks for the server."""
+
+
 def add_user(
     state_dir: Path, name: str, *, role: Role, secret_sha256: str, verifier: str | None = None
 ) -> None:

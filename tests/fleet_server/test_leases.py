@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from fleet_server import leases, registration
+from fleet_server.broker.users import INGESTS
 from fleet_server.control import Control
 from fleet_server.leases import LeaseLostError
 from fleet_server.parts import run_together
@@ -47,7 +48,7 @@ def test_ingest_processes_are_numbered_and_a_free_number_is_used_again(
 
 
 def test_there_is_a_last_number(fleet: Fleet) -> None:
-    held = [leases.take_ingest(fleet.database, fleet.clock) for _ in range(leases.INGESTS)]
+    held = [leases.take_ingest(fleet.database, fleet.clock) for _ in range(INGESTS)]
     assert None not in held
     assert leases.take_ingest(fleet.database, fleet.clock) is None
 

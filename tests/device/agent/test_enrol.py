@@ -2,6 +2,7 @@
 
 import base64
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from shared.ids import sha256_hex
 from shared.messages import Desired
 from shared.signing import write_secret
 from shared.task import WALL_DISTANCE
+from tests.contracts.certificates import Authority
 from tests.device.agent.world import Fleet
 from tests.device.records import sample
 
@@ -137,6 +139,23 @@ def test_a_brokers_certificate_that_is_gone_or_damaged_is_said_in_one_line(
         home.broker_ca.write_bytes(content)
     with pytest.raises(UsageError, match=r"broker-ca\.pem: .*enrol again with --force$"):
         broker_address(home, enrolment)
+
+
+def test_a_certificate_for_the_broker_is_used_whole_or_not_at_all(
+    desk: Desk, home: Home, tmp_path: Path
+) -> None:
+    desk.answer["broker"] = {"host": "b", "port": 8883, "ca_pem": Path(certifi.where()).read_text()}
+    enrolment = enrol(home, server_url=desk.url, code=desk.code, device="car-1")
+    certificate, key = Authority.make(tmp_path).issue("car-1")
+    shutil.copy(certificate, home.broker_certificate)
+    with pytest.raises(UsageError, match="go together"):
+        broker_address(home, enrolment)
+    home.broker_certificate_key.write_text("no key")
+    with pytest.raises(UsageError, match="cannot use"):
+        broker_address(home, enrolment)
+    shutil.copy(key, home.broker_certificate_key)
+    files = (str(home.broker_certificate), str(home.broker_certificate_key))
+    assert broker_address(home, enrolment).certificate == files
 
 
 def test_a_code_on_standard_input_shows_in_no_list_of_processes(desk: Desk, home: Home) -> None:

@@ -52,6 +52,35 @@ def test_config_prints_one_json_object(tmp_path: Path, capsys: pytest.CaptureFix
     assert json.loads(capsys.readouterr().out) == {"configuration": str(out / "mosquitto.conf")}
 
 
+@pytest.mark.parametrize("verb", [["run"], ["config", "--out", "x"]])
+def test_without_tls_no_broker_is_heard_beyond_this_machine(
+    verb: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--state", str(tmp_path), "--host", "0.0.0.0"]  # noqa: S104 - is refused
+
+    assert run(["broker", *verb, *arguments]) == 2
+    assert "--cert-file" in capsys.readouterr().err
+
+
+def test_a_certificate_that_is_none_ends_with_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "file.pem"
+    file.write_text("no certificate")
+    arguments = ["--state", str(tmp_path), "--cert-file", str(file), "--key-file", str(file)]
+
+    assert run(["broker", "run", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert (error.count("\n"), str(file) in error) == (1, True)
+
+
+def test_an_unknown_group_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--state", str(tmp_path), "--out", str(tmp_path / "out"), "--group", "nobody-here"]
+
+    assert run(["broker", "config", *arguments]) == 2
+    assert "nobody-here" in capsys.readouterr().err
+
+
 def test_half_a_certificate_set_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

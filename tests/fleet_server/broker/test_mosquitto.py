@@ -1,136 +1,182 @@
-"""The written configuration, read back and run by a real mosquitto."""
+"""The written configuration, read back; tests/contracts runs a real mosquitto with it."""
 
-import shutil
-import socket
+import os
+import signal
 import stat
-import subprocess
-from collections.abc import Iterator
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from fleet_server.broker import mosquitto, users
+from fleet_server.broker import following, mosquitto, users
+from fleet_server.broker.mosquitto import Folder, Listener
+from fleet_server.broker.tls import Tls
 from shared import topics
+from shared.credentials import make_verifier
 from shared.errors import UsageError
-from shared.mqtt import Address, Connected, Connection, Received
+from shared.ids import sha256_hex
 
-MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
-SECRETS = {"car-1": "1" * 64, "car-2": "2" * 64}
-WAIT_S = 5.0
+ANNA = users.User(role="operator", secret_sha256="0" * 64)
+VERIFIER = make_verifier("secret", b"salt" * 3)
 
 
-def configuration(folder: Path, port: int) -> Path:
-    return mosquitto.write_configuration(
-        folder,
-        listener=mosquitto.Listener(host="127.0.0.1", port=port),
+def write(folder: Path, known: dict[str, users.User] | None = None, **changes: object) -> Folder:
+    """Write a configuration for `known` and return where."""
+    out = Folder(path=folder / "mosquitto")
+    mosquitto.write_configuration(
+        out,
+        listener=Listener(host="127.0.0.1", port=1883, **changes),  # type: ignore[arg-type]  # by name
         server=users.ensure_server_user(folder),
-        users={"anna": users.User(role="operator", secret_sha256="0" * 64)},
+        users=users.Users(known=known or {}),
+    )
+    return out
+
+
+def add_car(folder: Path, name: str = "car-1") -> None:
+    users.add_user(
+        folder, name, role="device", secret_sha256=sha256_hex(b"secret"), verifier=VERIFIER
     )
 
 
+def follow_once(folder: Path, out: Folder) -> bool:
+    return mosquitto.write_rights(
+        out,
+        server=users.ensure_server_user(folder),
+        users=users.read_all(users.users_path(folder)),
+    )
+
+
+def passwords(out: Folder) -> str:
+    return (out.path / "passwords").read_text()
+
+
 def test_rights_follow_the_topic_table() -> None:
-    lines = list(mosquitto.acl_lines({"anna": users.User(role="operator", secret_sha256="0" * 64)}))
+    lines = list(mosquitto.acl_lines({"anna": ANNA}))
     anna = lines[lines.index("user anna") :]
+    control = lines[lines.index("user server-control") : lines.index("user server-ingest-1")]
 
     assert "pattern write fleet/v1/device/%u/batch" in lines
     assert "pattern read fleet/v1/device/%u/receipt" in lines
-    assert "topic write fleet/v1/device/+/desired" in lines[: lines.index("user anna")]
+    assert "topic write fleet/v1/device/+/desired" in lines[: lines.index("user server-control")]
+    assert "topic write fleet/v1/device/+/desired" in control
     assert "topic write fleet/v1/device/+/command/anna" in anna
     assert "topic read fleet/v1/device/+/presence" in anna
     assert not any("write" in line and "desired" in line for line in anna)
     assert not any(line.endswith("#") for line in lines)
 
 
-def test_secrets_are_readable_by_their_owner_only_and_others_entries_are_kept(
+def test_limits_fit_the_largest_message_of_the_table(tmp_path: Path) -> None:
+    lines = write(tmp_path).configuration.read_text().splitlines()
+    largest = max(row.limit_bytes for row in topics.TABLE)
+
+    assert f"message_size_limit {largest}" in lines
+    (queued,) = (int(line.split()[1]) for line in lines if line.startswith("max_queued_bytes"))
+    assert queued > 2 * largest
+
+
+def test_files_are_readable_by_their_owner_only_unless_a_group_is_named(tmp_path: Path) -> None:
+    out = write(tmp_path)
+    assert stat.S_IMODE((out.path / "passwords").stat().st_mode) == 0o600
+    grouped = Folder(path=out.path, group=os.getgid())
+    add_car(tmp_path)
+    assert follow_once(tmp_path, grouped)
+    assert stat.S_IMODE((out.path / "passwords").stat().st_mode) == 0o640
+
+
+def test_no_secret_is_written(tmp_path: Path) -> None:
+    out = write(tmp_path, {"anna": ANNA})
+    secret = users.ensure_server_user(tmp_path).secret
+    for file in ("passwords", "acl", "mosquitto.conf"):
+        assert secret not in (out.path / file).read_text()
+
+
+def test_a_car_that_joined_is_entered_and_one_that_was_revoked_is_taken_out(
     tmp_path: Path,
 ) -> None:
-    configuration(tmp_path, 1883)
-    passwords = tmp_path / "passwords"
-    passwords.write_text(passwords.read_text() + "car-1:entered by hand\n")
-
-    configuration(tmp_path, 1883)
-
-    assert stat.S_IMODE(passwords.stat().st_mode) == 0o600
-    assert "car-1:entered by hand" in passwords.read_text()
-    assert passwords.read_text().count("server:") == 1
-    assert users.ensure_server_user(tmp_path).secret not in passwords.read_text()
+    add_car(tmp_path)
+    out = write(tmp_path)
+    assert follow_once(tmp_path, out)
+    assert f"car-1:{VERIFIER}" in passwords(out).splitlines()
+    users.remove_user(tmp_path, "car-1")
+    assert follow_once(tmp_path, out)
+    assert "car-1" not in passwords(out)
 
 
-def test_a_missing_certificate_is_named(tmp_path: Path) -> None:
-    lost = tmp_path / "lost.pem"
-    tls = mosquitto.Tls(ca_file=lost, cert_file=lost, key_file=lost)
-
-    with pytest.raises(UsageError, match=r"lost\.pem"):
-        mosquitto.write_configuration(
-            tmp_path,
-            listener=mosquitto.Listener(host="127.0.0.1", port=1883, tls=tls),
-            server=users.ensure_server_user(tmp_path),
-            users={},
-        )
+def test_entries_made_by_hand_stay(tmp_path: Path) -> None:
+    out = write(tmp_path)
+    path = out.path / "passwords"
+    path.write_text(passwords(out) + "old-car:entered by hand\n")
+    add_car(tmp_path)
+    follow_once(tmp_path, out)
+    follow_once(tmp_path, out)
+    assert passwords(out).count("old-car:entered by hand") == 1
+    assert passwords(out).count("server:") == 1
 
 
-@pytest.fixture
-def port(tmp_path: Path) -> Iterator[int]:
-    """Run mosquitto with our configuration and two cars entered by hand."""
-    if not Path(MOSQUITTO).exists():
-        pytest.skip("mosquitto is not installed (apt install mosquitto)")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        free = int(probe.getsockname()[1])
-    path = configuration(tmp_path, free)
-    entries = [mosquitto.password_line(name, s, b"salt" * 3) for name, s in SECRETS.items()]
-    with (tmp_path / "passwords").open("a") as file:
-        file.write("\n".join(entries) + "\n")
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    for owned in (tmp_path / "data", tmp_path / "acl", tmp_path / "passwords"):
-        owned.chmod(0o777)
-    with subprocess.Popen(
-        [MOSQUITTO, "-c", str(path)], stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        while "running" not in (line := process.stderr.readline()):
-            assert line, "mosquitto ended"
-        yield free
-        process.terminate()
+def test_the_same_users_give_the_same_bytes(tmp_path: Path) -> None:
+    add_car(tmp_path)
+    out = write(tmp_path)
+    follow_once(tmp_path, out)
+    before = (out.path / "passwords").stat().st_mtime_ns
+    assert not follow_once(tmp_path, out)
+    assert (out.path / "passwords").stat().st_mtime_ns == before
 
 
-def connect(port: int, user: str, secret: str) -> Connection:
-    connection = Connection(Address(host="127.0.0.1", port=port, user=user, password=secret))
-    connection.start()
-    connection.next_event(WAIT_S)
-    return connection
+def test_certificates_come_before_passwords_and_not_in_their_place(tmp_path: Path) -> None:
+    file = tmp_path / "file.pem"
+    tls = Tls(cert_file=file, key_file=file, ca_file=file)
+    lines = write(tmp_path, tls=tls).configuration.read_text().splitlines()
+    assert {"require_certificate true", f"cafile {file}"} <= set(lines)
+    assert any(line.startswith("password_file") for line in lines)
 
 
-def next_payload(connection: Connection, timeout_s: float) -> bytes | None:
-    event = connection.next_event(timeout_s)
-    if isinstance(event, Received):
-        connection.acknowledge(event)
-        return event.payload
-    assert not isinstance(event, Connected)
-    return None
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mosquitto").write_text("")
+    with pytest.raises(UsageError, match="mosquitto"):
+        write(tmp_path)
+
+
+def test_mosquitto_is_told_after_the_files_are_whole(tmp_path: Path) -> None:
+    out = write(tmp_path)
+    told: list[tuple[int, int]] = []
+    assert not following.reload(out, lambda *how: told.append(how))
+    (out.path / "data" / "mosquitto.pid").write_text("4711\n")
+    assert following.reload(out, lambda *how: told.append(how))
+    assert told == [(4711, signal.SIGHUP)]
+
+
+def test_a_mosquitto_that_is_gone_is_no_fault(tmp_path: Path) -> None:
+    def kill(_pid: int, _number: int) -> None:
+        raise ProcessLookupError
+
+    out = write(tmp_path)
+    (out.path / "data" / "mosquitto.pid").write_text("4711\n")
+    assert not following.reload(out, kill)
 
 
 @pytest.mark.e2e
-def test_mosquitto_holds_our_laws(port: int, tmp_path: Path) -> None:
-    own = users.ensure_server_user(tmp_path)
-    server = connect(port, own.user, own.secret)
-    car, other = (connect(port, name, secret) for name, secret in SECRETS.items())
-    wrong = connect(port, "car-1", "wrong")
-    for topic_filter in (topics.BATCH.filter(), topics.PRESENCE.filter()):
-        server.subscribe(topic_filter)
-    other.subscribe(topics.RECEIPT.filter(id="car-2"))
-    other.subscribe(topics.RECEIPT.filter(id="car-1"))
-    other.subscribe(topics.DESIRED.filter(id="car-2"))
+def test_following_takes_over_who_joins_and_outlives_a_broken_users_file(tmp_path: Path) -> None:
+    out = write(tmp_path)
+    stop = threading.Event()
+    thread = threading.Thread(target=following.follow, args=(tmp_path, out, stop))
+    thread.start()
+    try:
+        add_car(tmp_path, "car-0")
+        wait_until_known(out, "car-0")
+        users.users_path(tmp_path).write_text("{}}")
+        time.sleep(1.5 * following.LOOK_S)
+        assert "car-0" in passwords(out)
+        users.users_path(tmp_path).unlink()
+        add_car(tmp_path)
+        wait_until_known(out, "car-1")
+    finally:
+        stop.set()
+        thread.join()
 
-    car.publish(topics.PRESENCE.topic(id="car-2"), b"forged")
-    car.publish(topics.DESIRED.topic(id="car-2"), b"forged")
-    car.publish(topics.BATCH.topic(id="car-1"), bytes(160 * 1024))
-    batch = next_payload(server, WAIT_S)
-    server.publish(topics.RECEIPT.topic(id="car-1"), b"not yours")
-    server.publish(topics.RECEIPT.topic(id="car-2"), b"yours")
 
-    assert batch == bytes(160 * 1024)
-    assert next_payload(other, WAIT_S) == b"yours"
-    assert not wrong.connected
-    for connection in (server, car, other, wrong):
-        connection.stop()
+def wait_until_known(out: Folder, name: str) -> None:
+    deadline = time.monotonic() + 5.0
+    while name not in passwords(out):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
