@@ -66,7 +66,7 @@ class Apart:
         """Start the world, and write the settings of a car that drives in it."""
         self.socket = self.folder / "world.socket"
         self.home = self.folder / "home"
-        self.home.mkdir()
+        self.home.mkdir(parents=True)
         (self.home / "world.toml").write_text('socket = "../world.socket"\n')
         (self.home / "device.toml").write_text('backend = "sim-world"\nhardware = "world.toml"\n')
         self.processes: list[subprocess.Popen[bytes]] = []
