@@ -1,0 +1,253 @@
+"""A server of several processes, one role each, over one database and a real broker."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from shared import codec, topics
+from shared.credentials import make_verifier
+from shared.ids import sha256_hex
+from shared.messages import Command, CommandResult, Desired, Presence, Receipt
+from shared.signing import SigningKey, VerifyKey, open_envelope, seal
+from tests.contracts.brokers import PARKFLEET, Broker, Client, Kind, running, secret_of, wait_for
+from tests.fleet_server.fleet import BOOT, drive
+
+pytestmark = pytest.mark.e2e
+
+BATCHES = 24
+
+
+@dataclass
+class Part:
+    """One process of the server and what it logs."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def said(self, text: str) -> int:
+        """Return how often the process logged `text`."""
+        return self.log.read_text("utf-8").count(text)
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+
+@dataclass
+class Server:
+    """The processes on one state folder, and an operator's way to them."""
+
+    broker: Broker
+    folder: Path
+    stack: ExitStack
+    port: int
+    token: str = ""
+    parts: list[Part] = field(default_factory=list)
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*PARKFLEET, *arguments], capture_output=True, text=True, timeout=60, check=True
+        )
+        return done.stdout.strip()
+
+    def start(self, role: str) -> Part:
+        log = self.folder / f"{role}-{len(self.parts)}.log"
+        arguments = ["server", "--role", role, "--state", str(self.broker.state)]
+        arguments += ["--port", str(self.port), "--broker-port", str(self.broker.port)]
+        file = self.stack.enter_context(log.open("wb"))
+        process = subprocess.Popen([*PARKFLEET, *arguments], stdout=file, stderr=file)
+        self.stack.callback(process.wait)
+        self.stack.callback(process.kill)
+        part = Part(process, log)
+        self.parts.append(part)
+        wait_for(lambda: part.said(f"running role={role}") > 0, f"role {role}", 30.0)
+        return part
+
+    def call(self, method: str, path: str, body: object = None) -> Any:
+        answer = httpx2.request(
+            method,
+            f"http://127.0.0.1:{self.port}/api/v1/{path}",
+            json=body,
+            headers={"Authorization": f"Bearer {self.token}"},
+        )
+        assert answer.is_success, answer.text
+        return answer.json()
+
+
+@pytest.fixture
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    """Give a server that has its REST process, over the broker that the test asks for."""
+    kind: Kind = request.param
+    with running(kind) as broker, ExitStack() as stack:
+        made = Server(broker, tmp_path, stack, _free_port())
+        made.run(
+            *("releases", "init", "--owner", str(tmp_path / "owner")),
+            *("--server-state", str(broker.state), "--trainer", str(tmp_path / "trainer")),
+            *("--trainer-name", "trainer-1"),
+        )
+        made.start("api")
+        role = ("--role", "operator", "--name", "anna")
+        made.token = made.run("token", "create", "--state", str(broker.state), *role)
+        made.call("POST", "deployments", {"name": "garage", "reason": "a test"})
+        yield made
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Car:
+    """A car that speaks MQTT and nothing else."""
+
+    name: str
+    key: SigningKey
+    server_key: VerifyKey
+    client: Client
+
+    def send(self, manoeuvre: int) -> bytes:
+        """Send a batch; return its digest."""
+        topic = topics.BATCH.topic(id=self.name)
+        body = seal(drive(manoeuvre, device=self.name, pairs=3), topic=topic, key=self.key)
+        self.client.connection.publish(topic, body)
+        return sha256_hex(body).encode()
+
+    def heard(self, row: topics.Topic) -> list[Any]:
+        """Return the server's signed words to this car of one kind."""
+        self.client.payloads()
+        return [
+            open_envelope(
+                row,
+                each.payload,
+                topic=each.topic,
+                message_type=row.message,
+                key=self.server_key,
+            )
+            for each in self.client.heard
+            if row.parts(each.topic) is not None
+        ]
+
+    def stored(self) -> list[str]:
+        receipts: list[Receipt] = self.heard(topics.RECEIPT)
+        return [each.batch for each in receipts if each.outcome == "stored"]
+
+    def answered(self) -> set[str]:
+        """Return what the car need not send again; a killed process may have stored it."""
+        receipts: list[Receipt] = self.heard(topics.RECEIPT)
+        return {each.batch for each in receipts if each.outcome != "rejected"}
+
+    def say_online(self) -> None:
+        presence = Presence(device=self.name, boot=BOOT, connection=1, online=True)
+        topic = topics.PRESENCE.topic(id=self.name)
+        self.client.connection.publish(topic, codec.encode(presence), retained=True)
+
+
+def join(server: Server, name: str = "car-1") -> Car:
+    """Enrol a car over REST, confirm it, and connect it with the broker."""
+    wanted = {"device": name, "deployment": "garage", "reason": "a test's car"}
+    code = server.call("POST", "enrolments", wanted)["code"]
+    key = SigningKey(os.urandom(32))
+    claim = {
+        "code": code,
+        "device": name,
+        "public_key": key.public.raw.hex(),
+        "mqtt_secret_sha256": sha256_hex(secret_of(name).encode()),
+        "mqtt_verifier": make_verifier(secret_of(name), b"salt" * 3),
+    }
+    told = server.call("POST", "enrolments/claim", claim)
+    because = {"fingerprint": key.public.fingerprint, "reason": "compared"}
+    server.call("POST", f"devices/{name}/confirm", because)
+    wait_for(lambda: server.broker.is_welcome(name), "the broker to know the car")
+    client = server.broker.meet(name)
+    for row in (topics.RECEIPT, topics.DESIRED, topics.COMMAND):
+        client.connection.subscribe(row.filter(id=name))
+    return Car(name, key, VerifyKey(bytes.fromhex(told["server_public_key"])), client)
+
+
+def obey(server: Server, car: Car, verb: str) -> str:
+    """Give the car an order over REST, answer it as the car, and return what became of it."""
+    body = {"device": car.name, "verb": verb, "reason": "to see it obeyed"}
+    number = server.call("POST", "commands", body)["id"]
+    wait_for(lambda: number in [each.number for each in car.heard(topics.COMMAND)], "the order")
+    (command,) = [each for each in car.heard(topics.COMMAND) if each.number == number]
+    assert isinstance(command, Command)
+    assert (command.boot, command.connection, command.actor) == (BOOT, 1, "anna")
+    result = CommandResult(device=car.name, actor="anna", number=number, outcome="done")
+    topic = topics.RESULT.topic(id=car.name, actor="anna")
+    car.client.connection.publish(topic, codec.encode(result))
+    state = ""
+
+    def is_answered() -> bool:
+        nonlocal state
+        state = server.call("GET", f"commands/{number}")["state"]
+        return state not in ("waiting", "sent")
+
+    wait_for(is_answered, "the answer to be noted")
+    return state
+
+
+@pytest.mark.parametrize("server", ["mosquitto"], indirect=True)
+def test_processes_of_one_role_each_serve_a_fleet_and_replace_each_other(server: Server) -> None:
+    first, second = server.start("ingest"), server.start("ingest")
+    control = server.start("control")
+    wait_for(lambda: control.said("lease_taken") == 1, "the lease")
+    spare = server.start("control")
+    wait_for(lambda: spare.said("lease_waits name=control") == 1, "the spare to wait")
+
+    car = join(server)
+    wait_for(lambda: bool(car.heard(topics.DESIRED)), "the wish")
+    wish = car.heard(topics.DESIRED)[-1]
+    assert isinstance(wish, Desired)
+    assert wish.deployment == "garage"
+
+    sent = {car.send(number).decode() for number in range(BATCHES)}
+    wait_for(lambda: set(car.stored()) == sent, "all receipts", 30.0)
+    assert len(car.stored()) == BATCHES, "a batch was stored twice"
+    taken = [part.said("batch_stored") for part in (first, second)]
+    assert sum(taken) == BATCHES
+    assert all(taken), "one of two ingest processes took nothing"
+    assert server.call("GET", f"devices/{car.name}")["pairs_stored"] == 3 * BATCHES
+
+    first.kill()
+    more = {car.send(BATCHES + number).decode() for number in range(4)}
+    wait_for(lambda: more <= car.answered() or _again(car), "the other ingest", 30.0)
+
+    car.say_online()
+    wait_for(lambda: server.call("GET", f"devices/{car.name}")["online"], "the presence")
+    assert obey(server, car, "sync") == "done"
+    control.kill()
+    wait_for(lambda: spare.said("lease_taken") == 1, "the spare to take over")
+    wait_for(lambda: spare.said("broker_connected") == 1, "the spare at the broker")
+    assert obey(server, car, "identify") == "done"
+
+
+def _again(car: Car) -> bool:
+    """Send again what a killed process may have taken with it, as the car's agent does."""
+    for number in range(4):
+        car.send(BATCHES + number)
+    return False
+
+
+@pytest.mark.parametrize("server", ["amqtt"], indirect=True)
+def test_a_broker_that_shares_nothing_gets_one_ingest_process(server: Server) -> None:
+    first = server.start("ingest")
+    wait_for(lambda: first.said("batches_not_shared") == 1, "the warning")
+    second = server.start("ingest")
+    assert second.process.wait(20.0) != 0
+    assert second.said("this broker shares no batches") == 1
+    assert second.said("Traceback") == 0
+
+    car = join(server)
+    sent = {car.send(number).decode() for number in range(3)}
+    wait_for(lambda: set(car.stored()) == sent, "all receipts")
