@@ -10,6 +10,7 @@ Laws:
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,9 @@ Role = Literal["all", "api", "ingest", "control"]
 
 _JOIN_S = 10.0
 _GRACE_S = 3
+# The network thread takes a message in several small reads, and waits for this long after each one
+# while another thread computes: with Python's 5 ms that halved what ingest takes in.
+_SWITCH_S = 0.0005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +116,7 @@ def serve(server: Server) -> bool:
         UsageError: the port is taken.
         KeyboardInterrupt: SIGINT came.
     """
+    sys.setswitchinterval(_SWITCH_S)
     stop, died = threading.Event(), threading.Event()
     listener = _listen(server.context.settings) if server.role in ("all", "api") else None
     web = None if listener is None else _web(server)

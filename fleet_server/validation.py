@@ -12,9 +12,10 @@ A clock in 1970 or 2040 is no fault: order comes from boot, sequence and time of
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from shared.errors import RefusedError
-from shared.ids import SampleKey, sha256_hex
+from shared.ids import sha256_hex
 from shared.messages import Batch
 from shared.picture import jpeg_size
 from shared.samples import ManoeuvreEnd, Picture, Sample
@@ -35,44 +36,60 @@ def check(batch: Batch, *, device: str, tasks: Mapping[str, Task]) -> None:
     """
     if batch.device != device:
         raise RefusedError(f"a batch of {batch.device} on the topic of {device}")
-    digests: dict[SampleKey, str | None] = {}
+    bounds = {name: _bounds(task) for name, task in tasks.items()}
     for sample in batch.samples:
-        _check_record(sample, device, tasks)
-        _check_label(sample, tasks[sample.task])
-        _check_estimates(sample, tasks[sample.task])
-        digests[sample.key] = sample.picture_sha256
+        _check_sample(sample, _checked_record(sample, device, bounds))
     for end in batch.manoeuvres:
-        _check_record(end, device, tasks)
-    for picture in batch.pictures:
-        key = SampleKey(picture.device, picture.boot, picture.sequence)
-        _check_picture(picture, device, digests.get(key, picture.sha256))
+        _checked_record(end, device, bounds)
+    if batch.pictures:
+        digests = {(each.boot, each.sequence): each.picture_sha256 for each in batch.samples}
+        for picture in batch.pictures:
+            promised = digests.get((picture.boot, picture.sequence), picture.sha256)
+            _check_picture(picture, device, promised)
 
 
-def _check_record(record: Sample | ManoeuvreEnd, device: str, tasks: Mapping[str, Task]) -> None:
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """Between which values a task's labels and estimates may lie, and its unit."""
+
+    unit: str
+    label_low: float
+    label_high: float
+    estimate_low: float
+    estimate_high: float
+
+
+def _bounds(task: Task) -> _Bounds:
+    absurd, wild = _ABSURD_RANGES * task.span, _WILD_RANGES * task.span
+    return _Bounds(
+        task.unit, task.low - absurd, task.high + absurd, task.low - wild, task.high + wild
+    )
+
+
+def _checked_record(
+    record: Sample | ManoeuvreEnd, device: str, bounds: Mapping[str, _Bounds]
+) -> _Bounds:
     if record.device != device:
         raise RefusedError(f"a record of {record.device} in a batch of {device}")
-    if record.task not in tasks:
+    found = bounds.get(record.task)
+    if found is None:
         raise RefusedError(f"no deployment here has the task {record.task!r}")
+    return found
 
 
-def _check_label(sample: Sample, task: Task) -> None:
-    if (sample.label is None) is (sample.sensor_status == "ok"):
+def _check_sample(sample: Sample, bounds: _Bounds) -> None:
+    label = sample.label
+    if (label is None) is (sample.sensor_status == "ok"):
         raise RefusedError(f"sample {sample.sequence}: label and sensor status disagree")
-    if sample.label is None:
-        return
-    if sample.label_unit != task.unit:
-        raise RefusedError(f"sample {sample.sequence}: label in {sample.label_unit!r}")
-    slack = _ABSURD_RANGES * task.span
-    if not task.low - slack <= sample.label <= task.high + slack:
-        raise RefusedError(f"sample {sample.sequence}: absurd label {sample.label:g} {task.unit}")
-
-
-def _check_estimates(sample: Sample, task: Task) -> None:
-    limit = _WILD_RANGES * task.span
+    if label is not None:
+        if sample.label_unit != bounds.unit:
+            raise RefusedError(f"sample {sample.sequence}: label in {sample.label_unit!r}")
+        if not bounds.label_low <= label <= bounds.label_high:
+            raise RefusedError(f"sample {sample.sequence}: absurd label {label:g} {bounds.unit}")
     for estimate in sample.estimates:
-        if not task.low - limit <= estimate.value <= task.high + limit:
+        if not bounds.estimate_low <= estimate.value <= bounds.estimate_high:
             raise RefusedError(
-                f"sample {sample.sequence}: absurd estimate {estimate.value:g} {task.unit}"
+                f"sample {sample.sequence}: absurd estimate {estimate.value:g} {bounds.unit}"
             )
 
 

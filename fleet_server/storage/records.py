@@ -41,13 +41,20 @@ def sample_rows(found: Iterable[Sample], batch: int, received_utc_us: int) -> li
     rows = []
     for sample in found:
         body = _encode(sample)
-        rows.append(
-            (
-                *(sample.device, sample.boot, sample.sequence, sha256_hex(body), batch),
-                *(sample.manoeuvre, sample.deployment, sample.label, sample.picture_sha256),
-                *(received_utc_us, body),
-            )
+        row = (
+            sample.device,
+            sample.boot,
+            sample.sequence,
+            sha256_hex(body),
+            batch,
+            sample.manoeuvre,
+            sample.deployment,
+            sample.label,
+            sample.picture_sha256,
+            received_utc_us,
+            body,
         )
+        rows.append(row)
     return rows
 
 
@@ -83,28 +90,38 @@ def picture_rows(found: Iterable[Picture], batch: int, body: bytes) -> list[Row]
 
 def tally(found: Sequence[Sample], since_sample: int) -> list[Row]:
     """Return the rows that `found`, stored from row id `since_sample` on, adds to `tallies`."""
-    sums: dict[tuple[str, str, int, str], list[float]] = {}
-    for place, sample in enumerate(found):
-        key = (sample.device, sample.boot, sample.manoeuvre)
-        label, number = sample.label, since_sample + place
-        of_all = sums.get((*key, "")) or sums.setdefault((*key, ""), _none_since(number))
-        _add(of_all, label, leads=False)
-        for rank, estimate in enumerate(sample.estimates):
-            of_model = (*key, estimate.model)
-            row = sums.get(of_model) or sums.setdefault(of_model, _none_since(number))
-            _add(row, label, leads=rank == 0)
-            if label is not None:
-                row[5] += abs(estimate.value - label)
-    return [(*key, *row) for key, row in sums.items()]
+    sums: dict[tuple[str, str, int], dict[str, list[float]]] = {}
+    key, of_manoeuvre = ("", "", 0), dict[str, list[float]]()
+    for number, sample in enumerate(found, since_sample):
+        # Samples come in the order of their manoeuvres, so that this is seldom another one.
+        if sample.manoeuvre != key[2] or sample.boot != key[1] or sample.device != key[0]:
+            key = (sample.device, sample.boot, sample.manoeuvre)
+            of_manoeuvre = sums.setdefault(key, {})
+        label = sample.label
+        _add(of_manoeuvre, "", number, label, None, leads=False)
+        leads = True
+        for estimate in sample.estimates:
+            _add(of_manoeuvre, estimate.model, number, label, estimate.value, leads=leads)
+            leads = False
+    return [(*key, model, *row) for key, rows in sums.items() for model, row in rows.items()]
 
 
-def _none_since(sample: int) -> list[float]:
-    return [sample, 0, 0, 0, 0.0, 0.0]
-
-
-def _add(row: list[float], label: float | None, *, leads: bool) -> None:
+def _add(
+    rows: dict[str, list[float]],
+    model: str,
+    number: int,
+    label: float | None,
+    value: float | None,
+    *,
+    leads: bool,
+) -> None:
+    row = rows.get(model)
+    if row is None:
+        row = rows[model] = [number, 0, 0, 0, 0.0, 0.0]
     row[1] += 1
     row[2] += leads
     if label is not None:
         row[3] += 1
         row[4] += label
+        if value is not None:
+            row[5] += abs(value - label)

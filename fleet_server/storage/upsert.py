@@ -36,6 +36,8 @@ def insert_rows(
     these are added to those of the row with the same `key`. The tuples go to the driver as they
     are: SQLAlchemy's way through a dictionary a row took as long as SQLite itself.
     """
+    if not rows:
+        return 0
     marks = ", ".join(_MARKS[connection.dialect.name] for _ in columns)
     into = f"{table.name} ({_listed(columns)})"
     text = f"INSERT INTO {into} VALUES ({marks}) ON CONFLICT "  # noqa: S608 - names of our own
