@@ -34,7 +34,7 @@ class Bench:
 
 BENCHES: Final = (
     Bench(name="bench_estimate", what="frame to estimate", quick=("--rounds", "600")),
-    Bench(name="bench_loop_jitter", what="control loop", quick=("--seconds", "6")),
+    Bench(name="bench_loop_jitter", what="control loop", quick=("--seconds", "6", "--runs", "1")),
     Bench(name="rendering", what="renderer"),
     Bench(name="fleet", what="a thousand cars in one process", quick=("--quick",)),
     Bench(name="motors_off", what="motors of a dead drive", quick=("--times", "3")),
