@@ -5,9 +5,9 @@
 Jitter is how far a turn's length is from 33.3 ms; the figure is the 99th percentile, in ms above
 that of a loop which only sleeps, in a process of its own beside each run, so that whatever else the
 machine does falls on both; of five runs the median counts. Both are scheduled as deploy/systemd has
-the drive (nice -10, where this user may), the others as it has the agent. The loop is the car's own,
-on real time, real journal and real models; instruments answer at once, and the car parks again and
-again.
+the drive (nice -10, where this user may), the others as it has the agent. The loop is the car's
+own, on real time, real journal and real models; instruments answer at once, and the car parks again
+and again.
 
 - *idle*: it parks and logs, alone;
 - *syncing*: another process reads a batch of waiting pairs and marks some sent, 20 times a second;
