@@ -30,13 +30,13 @@ MAX_ARTEFACTS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class StepView:
-    """One step of a run: digests of what it read and made, by name."""
+    """One step of a run: digests of what it read and made, by name; how long it took, if told."""
 
     name: str
     inputs: dict[str, str]
     outputs: dict[str, str]
     parameters: dict[str, str]
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,6 +137,30 @@ class Server:
         _, body = self._call("GET", path, limit_bytes=_PAGE_LIMIT_BYTES, of_job=True, params=wanted)
         return _decoded(Page, body, packed=True)
 
+    def tell_run(self, job: Job, record: dict[str, Any]) -> None:
+        """Tell how the job's model was made; again, where it was told already, changes nothing.
+
+        Raises:
+            JobLostError: it is not ours any more.
+        """
+        path = f"training-jobs/{job.id}/runs"
+        self._call("POST", path, of_job=True, json={**record, "attempt": job.attempt})
+
+    def put_file(self, job: Job, name: str, body: bytes) -> None:
+        """Hand in a file of the job's run; again, where it was handed in, changes nothing.
+
+        Raises:
+            JobLostError: it is not ours any more.
+        """
+        self._call(
+            "PUT",
+            f"training-jobs/{job.id}/artefacts/{name}",
+            of_job=True,
+            params={"attempt": job.attempt},
+            content=body,
+            headers={"Content-Type": "application/octet-stream"},
+        )
+
     def role_metadata(self, role: str) -> bytes:
         """Return the release metadata of `role` that is in force."""
         return self._call("GET", f"releases/{role}.json")[1]

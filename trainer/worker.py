@@ -21,7 +21,7 @@ from securesystemslib.signer import CryptoSigner
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
 from trainer import dataset as data
-from trainer import pipeline, sign
+from trainer import pipeline, report, sign
 from trainer.client import Job, JobLostError, Server
 from trainer.pipeline import Order, Progress, Trained
 from trainer.settings import TrainingSettings
@@ -75,6 +75,7 @@ def do_job(shop: Workshop, job: Job) -> None:
     _log.info("job_claimed job=%s deployment=%s reason=%r", job.id, job.deployment, job.reason)
     try:
         trained = _train(shop, job)
+        _waiting(shop.clock, "tell_run", lambda: _tell_run(shop, job, trained))
         _waiting(shop.clock, "hand_in", lambda: _hand_in(shop, job, trained))
     except JobLostError as error:
         _log.warning("job_lost job=%s reason=%r", job.id, str(error))
@@ -124,6 +125,12 @@ def _examples(shop: Workshop, job: Job, teller: "_Teller") -> Iterator[data.Exam
         if page.next_cursor is None or page.next_cursor == cursor:
             return
         cursor = page.next_cursor
+
+
+def _tell_run(shop: Workshop, job: Job, trained: Trained) -> None:
+    for name, body in report.files(trained):
+        shop.server.put_file(job, name, body)
+    shop.server.tell_run(job, report.record(trained, shop.settings))
 
 
 def _hand_in(shop: Workshop, job: Job, trained: Trained) -> None:

@@ -194,7 +194,7 @@ class RunStep(Body):
     inputs: Digests = Field(default_factory=dict)
     outputs: Digests = Field(default_factory=dict)
     parameters: Words = Field(default_factory=dict)
-    seconds: Annotated[float, Field(ge=0.0, le=1e9, allow_inf_nan=False)]
+    seconds: Annotated[float, Field(ge=0.0, le=1e9, allow_inf_nan=False)] | None = None
 
 
 class NewRun(Body):

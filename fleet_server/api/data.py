@@ -25,7 +25,7 @@ from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.views import BatchView, ManoeuvreView, Page, SampleView
-from shared.ids import SampleKey
+from shared.ids import SampleKey, sha256_hex
 
 router = APIRouter(
     prefix="/api/v1", tags=["data"], responses=documented(400, 401, 403, 413, 422, 503)
@@ -110,7 +110,8 @@ def get_picture(
     jpeg = context.queries.picture(device, boot, sequence)
     if jpeg is None:
         raise HTTPException(404, "no picture of this pair is stored")
-    return Response(jpeg, media_type="image/jpeg", headers={"Cache-Control": FOR_EVER})
+    headers = {"Cache-Control": FOR_EVER, "ETag": f'"{sha256_hex(jpeg)}"'}
+    return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 
 @router.get("/samples/{device}/{boot}/{sequence}/annotations", responses=documented(404))

@@ -80,10 +80,10 @@ def list_artefacts(
 def put_artefact(
     number: RowId,
     name: FileName,
-    body: Annotated[bytes, Body(media_type="application/octet-stream")],
     context: Served,
     _who: Trainer,
     attempt: Annotated[int, Query(ge=1, le=MAX_NUMBER, description="That of the claim.")],
+    body: Annotated[bytes, Body(media_type="application/octet-stream")] = b"",
 ) -> ArtefactView:
     """Hand in a file of a job that you hold, at most 8 MiB; doing so again changes nothing."""
     with context.database.write() as connection:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from email import message_from_bytes
 from email.message import Message
+from typing import Any
 
 import httpx2
 import msgspec
@@ -35,6 +36,8 @@ class ServerDouble:
     model: bytes = b""
     manifest: Manifest | None = None
     registered: int = 0
+    records: list[dict[str, Any]] = field(default_factory=list)
+    files: dict[str, bytes] = field(default_factory=dict)
 
     def transport(self) -> httpx2.BaseTransport:
         """Return the way to this server."""
@@ -50,18 +53,30 @@ class ServerDouble:
         match path.split("/"):
             case ["training-jobs", "claim"]:
                 return self._claim()
-            case ["training-jobs", "7", "pairs"]:
-                return self._pairs(int(request.url.params.get("cursor", "0")))
-            case ["training-jobs", "7", "progress"]:
-                return self._progress(msgspec.json.decode(request.content))
-            case ["training-jobs", "7", "fail"]:
-                self.failed = msgspec.json.decode(request.content)["reason"]
-                return httpx2.Response(204)
+            case ["training-jobs", "7", *rest]:
+                return self._of_job(rest, request)
             case ["releases", "trainer-1.json"]:
                 return httpx2.Response(200, content=self.role)
             case ["models"]:
                 return self._register(request)
-        return httpx2.Response(404, json={"title": "Not Found", "detail": path})
+        return _missing(path)
+
+    def _of_job(self, path: list[str], request: httpx2.Request) -> httpx2.Response:
+        match path:
+            case ["pairs"]:
+                return self._pairs(int(request.url.params.get("cursor", "0")))
+            case ["progress"]:
+                return self._progress(msgspec.json.decode(request.content))
+            case ["fail"]:
+                self.failed = msgspec.json.decode(request.content)["reason"]
+                return httpx2.Response(204)
+            case ["runs"]:
+                self.records.append(msgspec.json.decode(request.content))
+                return httpx2.Response(201, json={})
+            case ["artefacts", name]:
+                self.files[name] = request.read()
+                return httpx2.Response(200, json={})
+        return _missing("/".join(path))
 
     def _claim(self) -> httpx2.Response:
         if self.claimed:
@@ -108,6 +123,10 @@ class ServerDouble:
             self.drop_answer = False
             raise httpx2.ReadError("connection reset", request=request)
         return httpx2.Response(201, json={"sha256": self.manifest.sha256, "version": 1})
+
+
+def _missing(path: str) -> httpx2.Response:
+    return httpx2.Response(404, json={"title": "Not Found", "detail": path})
 
 
 def _multipart(request: httpx2.Request) -> dict[str, bytes]:

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from shared.clock import SystemClock
 from shared.errors import RefusedError
+from shared.ids import sha256_hex
 from tests.trainer.conftest import TINY, pair
 from tests.trainer.server_double import TOKEN, ServerDouble, targets
 from tests.trainer.test_sign import empty_role, role_signer
@@ -125,6 +127,32 @@ def test_the_notebook_leads_to_the_model_and_back(done: tuple[ServerDouble, Path
     kept = client.download_artifacts(manifest.run_id, f"model/{manifest.sha256}.tflite")
     assert Path(kept).read_bytes() == double.model
     assert (state / "runs" / manifest.run_id / "evaluation.json").is_file()
+
+
+def test_the_server_is_told_how_the_model_was_made_in_words_that_it_takes(
+    done: tuple[ServerDouble, Path],
+) -> None:
+    from fleet_server.api.bodies import NewRun
+
+    double, _ = done
+    assert double.manifest is not None
+    (told,) = double.records
+    run = NewRun.model_validate_json(msgspec.json.encode(told))
+    assert (run.run, run.dataset_sha256) == (
+        double.manifest.run_id,
+        double.manifest.dataset_sha256,
+    )
+    assert run.parameters["steps"] == "150"
+    assert {"parkfleet", "python", "tensorflow"} <= set(run.versions)
+    assert run.metrics["test_mae"] == double.manifest.metrics["test_mae"]
+    steps = {each.name: each for each in run.steps}
+    assert list(steps) == ["split", "fit", "quantise", "evaluate"]
+    assert steps["quantise"].outputs == {"model.tflite": double.manifest.sha256}
+    # Every file that a step names and the server was given is the one that was given.
+    for step in run.steps:
+        for name, digest in step.outputs.items():
+            assert name == "model.tflite" or sha256_hex(double.files[name]) == digest
+    assert {"settings.json", "rounds.json"} <= set(double.files)
 
 
 def test_the_same_pairs_give_the_same_file(

@@ -17,11 +17,13 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from schemathesis.engine import from_schema
 from schemathesis.engine.events import FatalError, NonFatalError, ScenarioFinished
+from sqlalchemy import update
 
 from fleet_server import tokens
 from fleet_server.api.app import create_app
 from fleet_server.api.context import Context
 from fleet_server.releases.online import OnlineRepository
+from fleet_server.storage.tables import tokens as token_rows
 from shared.messages import Batch
 from tests.fleet_server.api.conftest import SETTINGS
 from tests.fleet_server.api.history import EXPERIMENT, make
@@ -72,6 +74,8 @@ def served(
         for role in tokens.ROLES:
             made = tokens.create(connection, name=role, role=role, utc_us=START_US)
             secrets[role] = made.secret
+        # Out of the way of whatever revokes tokens by number.
+        connection.execute(update(token_rows).values(id=token_rows.c.id + 10**9))
     headers = {role: {"Authorization": f"Bearer {each}"} for role, each in secrets.items()}
     with TestClient(app) as client:
         make(fleet, client, context, releases, trainer=headers["trainer"], reader=headers["viewer"])

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from fleet_server import registration
+from fleet_server import registration, runs
 from fleet_server.api.context import Context
 from fleet_server.control import Control
 from shared.errors import RefusedError
@@ -85,6 +85,64 @@ def test_a_worker_trains_registers_and_the_cars_are_told(
     assert context.repository.model(model.sha256) == BODY
     with pytest.raises(JobLostError):
         worker.progress(job, stage="late", fraction=1.0, message="")
+
+
+def test_a_worker_hands_in_its_run_and_files_once_and_only_while_it_holds_the_job(
+    fleet: Fleet, control: Control, worker: Server, client: TestClient, login: Login
+) -> None:
+    assert control is not None
+    job = worker.claim("trainer-1")
+    assert job is not None
+    record = {"run": "run-1", "experiment": "wall-distance", "dataset_sha256": "0" * 64}
+    for _ in range(2):
+        worker.tell_run(job, record)
+        worker.put_file(job, "rounds.json", b"[]")
+    with pytest.raises(JobLostError, match="otherwise"):
+        worker.tell_run(job, record | {"metrics": {"mae": 1.0}})
+    with pytest.raises(JobLostError, match="another file"):
+        worker.put_file(job, "rounds.json", b"[1]")
+    path = f"{API}/training-jobs/{job.id}"
+    (file,) = client.get(f"{path}/artefacts", headers=login("viewer")).json()["items"]
+    assert (file["name"], file["sha256"]) == ("rounds.json", sha256_hex(b"[]"))
+    (run,) = client.get(f"{path}/runs", headers=login("viewer")).json()["items"]
+    assert (run["run"], run["attempt"], run["deployment"]) == ("run-1", 1, DEPLOYMENT)
+    fleet.clock.now_us += 61_000_000
+    handed_on = worker.claim("trainer-2")
+    assert handed_on is not None
+    with pytest.raises(JobLostError):
+        worker.put_file(job, "late.json", b"[]")
+    worker.put_file(handed_on, "rounds.json", b"[2]")
+
+
+def test_a_worker_hands_in_no_more_files_than_the_server_keeps(
+    control: Control, worker: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert control is not None
+    monkeypatch.setattr(runs, "MAX_ARTEFACTS", 2)
+    job = worker.claim("trainer-1")
+    assert job is not None
+    for name in ("a", "b", "a"):
+        worker.put_file(job, name, b"")
+    with pytest.raises(JobLostError, match="which is the most"):
+        worker.put_file(job, "c", b"")
+    with pytest.raises(RefusedError, match="413"):
+        worker.put_file(job, "d", b"x" * (runs.MAX_ARTEFACT_BYTES + 1))
+
+
+def test_a_job_that_silences_its_workers_again_and_again_ends_as_failed(
+    fleet: Fleet, control: Control, worker: Server
+) -> None:
+    for attempt in range(1, 4):
+        job = worker.claim(f"trainer-{attempt}")
+        assert job is not None
+        assert job.attempt == attempt
+        worker.progress(job, stage="fit", fraction=0.5, message="")
+        fleet.clock.now_us += 61_000_000
+    assert worker.claim("trainer-4") is None
+    control.settle(threading.Event())
+    ended = fleet.queries.training_jobs()[0]
+    assert ended.state == "failed"
+    assert ended.message == "its worker fell silent 3 times, trainer-3 last, in 'fit'"
 
 
 def test_pairs_come_in_pages_up_to_the_cut(fleet: Fleet, control: Control, worker: Server) -> None:
