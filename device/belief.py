@@ -5,8 +5,8 @@ Laws:
   had been rolled by then): that place does not move, so measurements of any age can be averaged;
 - a measurement that was worked in already changes nothing, nor does one from before the start;
 - whatever may stop the car starts from nothing wrong, so that no single picture can;
-- the wall stands still: a model whose wall wanders while the wheels turn does not see it. This
-  needs no reference sensor.
+- the wall stands still: whose wall wanders while the wheels turn does not see it, be it a model or
+  a sensor that is stuck. This needs nothing to compare with.
 """
 
 import math

@@ -10,7 +10,8 @@ Laws:
 - model and sensor in contradiction slow the car at once, and stop it before either of them sees the
   wall near: as long as both see room there is room, and pictures that the model gets wrong are the
   ones to learn from;
-- without a reading to compare with, a model whose wall wanders while the wheels turn stops the car;
+- what has nothing to be compared with, a model without a reading or the sensor that the car drives
+  by, stops the car where its wall wanders while the wheels turn;
 - a manoeuvre that began ends exactly once, with a reason: "target", "stop" or the fault's name.
 
 The states, and the events that lead on (any other leaves the state as it is):
@@ -63,7 +64,9 @@ class Rules:
     the target passed from `passed_mm` behind it on: three times its noise at that distance. The
     wall of a model may wander by `wander_mm` plus `wander_share` of the distance: on simulated cars
     it wandered by at most 2 mm plus that share in settings that the model knew, and by 4 to 90 mm
-    in those that it did not.
+    in those that it did not. That of a sensor wanders by its noise, 10 mm at 0.4 m and 27 mm at 1 m,
+    and that of a stuck one by the way rolled, up to the belief's memory of 50 mm: `wander_most_mm`
+    lies between, however far the wall seems.
     """
 
     target_mm: float = 40.0
@@ -80,6 +83,7 @@ class Rules:
     passed_mm: float = 5.0
     wander_mm: float = 7.0
     wander_share: float = 0.08
+    wander_most_mm: float = 40.0
     sigma_mm: float = 60.0
     frame_age_us: int = 150_000
     reading_age_us: int = 400_000
@@ -218,7 +222,9 @@ def _fault(parking: Parking, seen: Observation, steering: Fix | None, rules: Rul
     reading = _fresh(seen.reading, seen, rules)
     if reading and _left_mm(reading, seen) < rules.minimum_mm:
         return "too_close"
-    return _doubt(parking, seen, reading, rules) if parking.source == "model" else ""
+    if parking.source == "sensor":
+        return _wandering(parking.belief, seen, rules)
+    return _doubt(parking, seen, reading, rules)
 
 
 def _doubt(parking: Parking, seen: Observation, reading: Fix | None, rules: Rules) -> str:
@@ -226,15 +232,21 @@ def _doubt(parking: Parking, seen: Observation, reading: Fix | None, rules: Rule
     belief = parking.belief
     if belief.sigma_mm > rules.sigma_mm:
         return "uncertain"
-    believed_mm = (belief.wall_mm or 0.0) - seen.travelled_mm
     if reading is None:
-        may_mm = rules.wander_mm + rules.wander_share * max(0.0, believed_mm)
-        return "wandering_wall" if belief.wandered_mm > may_mm else ""
+        return _wandering(belief, seen, rules)
+    believed_mm = (belief.wall_mm or 0.0) - seen.travelled_mm
     left_mm = _left_mm(reading, seen) - seen.speed_mm_s * rules.coast_s
     if left_mm < rules.target_mm - rules.passed_mm:
         return "too_close"
     is_near = min(left_mm, believed_mm) <= rules.target_mm + rules.near_mm
     return "contradiction" if is_near and _is_contradicted(belief, reading, rules) else ""
+
+
+def _wandering(belief: Belief, seen: Observation, rules: Rules) -> str:
+    believed_mm = (belief.wall_mm or 0.0) - seen.travelled_mm
+    may_mm = rules.wander_mm + rules.wander_share * max(0.0, believed_mm)
+    is_wandering = belief.wandered_mm > min(may_mm, rules.wander_most_mm)
+    return "wandering_wall" if is_wandering else ""
 
 
 def _is_contradicted(belief: Belief, reading: Fix, rules: Rules) -> bool:

@@ -36,6 +36,7 @@ RULES: Final = Rules(
     minimum_mm=-_FAR,
     contradiction_mm=_FAR,
     wander_mm=_FAR,
+    wander_most_mm=_FAR,
     sigma_mm=_FAR,
     frame_age_us=_NEVER_US,
     reading_age_us=_NEVER_US,

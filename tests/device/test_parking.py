@@ -247,6 +247,20 @@ def test_without_a_sensor_a_model_that_does_not_see_the_way_rolled_stops_the_car
     assert reasons == ["wandering_wall"] or steps[-1].parking.state == "holding"
 
 
+@given(st.floats(60, 900))
+def test_a_sensor_that_is_stuck_stops_the_car_that_parks_by_it(stuck_mm: float) -> None:
+    seen = []
+    for turn in range(1, 76):
+        now_us, rolled_mm = 1_000_000 + turn * TURN_US, 2.0 * turn
+        stuck = fix(stuck_mm, now_us - 500, travelled_mm=rolled_mm)
+        seen.append(Observation(now_us=now_us, reading=stuck, travelled_mm=rolled_mm))
+    steps = play(seen, reversing("sensor", distance_mm=stuck_mm))
+    ended = [(seen[at].travelled_mm, taken.ended) for at, taken in enumerate(steps) if taken.ended]
+    assert [reason for _, reason in ended] == ["wandering_wall"]
+    # Its own memory is 50 mm long; nearer to the wall less is allowed.
+    assert ended[0][0] <= min(100.0, 10.0 + 0.4 * stuck_mm)
+
+
 @given(st.floats(0.8, 1.25), st.booleans())
 def test_a_model_that_sees_the_way_rolled_may_go_on(slope: float, has_sensor: bool) -> None:
     steps = play(rolling(slope, has_sensor=has_sensor), reversing("model", distance_mm=250.0))

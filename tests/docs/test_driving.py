@@ -23,7 +23,7 @@ def _words_returned(module: Path, functions: set[str]) -> set[str]:
 
 
 def test_every_reason_is_explained() -> None:
-    rules = _words_returned(ROOT / "device" / "parking.py", {"_fault", "_doubt"})
+    rules = _words_returned(ROOT / "device" / "parking.py", {"_fault", "_doubt", "_wandering"})
     senses = re.findall(
         r'_fault = "([a-z_]+)"',
         "".join(path.read_text() for path in (ROOT / "device" / "drive").glob("*.py")),
@@ -45,6 +45,8 @@ def test_the_limits_told_are_those_in_force() -> None:
         f"younger than {rules.reading_age_us // 1000} ms",
         f"more than {rules.contradiction_mm:.0f} mm plus a tenth",
         f"is above {rules.sigma_mm:.0f} mm",
+        f"{rules.wander_mm:.0f} mm plus {rules.wander_share:.0%}".replace("%", " %"),
+        f"at most {rules.wander_most_mm:.0f} mm",
         f"it took {rules.manoeuvre_us // 1_000_000} s",
         f"slows the car to {rules.wary_speed:.0f} mm/s",
         f"the wall {rules.near_mm:.0f} mm before the target",

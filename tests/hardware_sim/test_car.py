@@ -11,7 +11,7 @@ from device.journal import Journal
 from hardware_sim import scene as scenes
 from hardware_sim.backend import SimConfiguration, open_instruments
 from hardware_sim.car import drive
-from hardware_sim.faults import Fault
+from hardware_sim.faults import Fault, FaultName
 from hardware_sim.script import Progress
 from shared.clock import SystemClock
 from shared.errors import UsageError
@@ -104,6 +104,20 @@ def test_a_sensor_that_dies_ends_the_manoeuvre_with_the_car_untouched(tmp_path: 
     faulty.write_text(text + '\n[[faults]]\nname = "i2c_error"\nfrom_s = 3.0\nfor_s = 2.0\n')
     progress = _drive(tmp_path, _order(tmp_path, scene=str(faulty), manoeuvres=1), 1)
     assert (progress.done, progress.parked, progress.contacts) == (1, 0, 0)
+
+
+@pytest.mark.parametrize(
+    "fault", ["sensor_stuck", "sensor_dropout", "motor_stalled", "encoder_lost"]
+)
+@pytest.mark.parametrize("from_s", [1.5, 2.5, 4.0])
+def test_whatever_fails_on_the_way_the_wall_is_not_touched(
+    tmp_path: Path, fault: FaultName, from_s: float
+) -> None:
+    faulty = msgspec.structs.replace(_FAST, faults=(Fault(name=fault, from_s=from_s),))
+    script = _order(tmp_path, manoeuvres=1)
+    drive(tmp_path / "home", script, faulty, SystemClock(), stop=lambda: False, max_manoeuvres=1)
+    progress = msgspec.json.decode((tmp_path / "progress.json").read_bytes(), type=Progress)
+    assert (progress.parked, progress.contacts) == (0, 0)
 
 
 def test_a_full_disk_costs_pairs_and_no_parking(tmp_path: Path) -> None:
