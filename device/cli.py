@@ -17,6 +17,7 @@ import click
 import msgspec
 
 from device.cli_care import calibrate, export, selftest
+from device.cli_enrol import enrol
 from device.cli_options import backend_option, home_option, until_signal
 from device.home import Home
 from device.journal import DriveState, Journal, JournalCounts, SlotRow
@@ -163,49 +164,6 @@ def sync_once(home_folder: Path, *, broker: str | None, timeout_s: float, as_jso
     return 0 if result.is_complete else 1
 
 
-@device.command(epilog="Example: parkfleet device enrol --server http://127.0.0.1:8080 --code CODE")
-@home_option
-@click.option("--server", "server_url", required=True, help="Address of the fleet server.")
-@click.option(
-    "--code",
-    required=True,
-    help="The code that the server issued for this car; `-` reads it from standard input, where "
-    "no list of processes shows it.",
-)
-@click.option("--name", help="The car's name; the settings' `name` unless given.")
-@click.option("--force", is_flag=True, help="Enrol anew, under new keys.")
-@json_option
-def enrol(
-    home_folder: Path,
-    server_url: str,
-    code: str,
-    name: str | None,
-    *,
-    force: bool,
-    as_json: bool,
-) -> None:
-    """Make the car's keys and introduce it to a fleet server.
-
-    Compare the fingerprint with the one that the server shows, and confirm the car there.
-    """
-    from device.agent.enrol import enrol as claim
-    from device.agent.enrolment import load_signing_key
-
-    if code == "-":
-        code = sys.stdin.readline().strip()
-    home = Home(home_folder)
-    home.create()
-    enrolment = claim(home, server_url=server_url, code=code, device=name, force=force)
-    fingerprint = load_signing_key(home).public.fingerprint
-    shown = {
-        "device": enrolment.device,
-        "deployment": enrolment.deployment,
-        "fingerprint": fingerprint,
-    }
-    text = f"{enrolment.device} is enrolled in {enrolment.deployment}; fingerprint {fingerprint}"
-    emit(shown, as_json=as_json, text=text)
-
-
 class CarStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What `device status` tells."""
 
@@ -283,5 +241,5 @@ def _text(found: CarStatus) -> str:
     return "\n".join(f"{name:<11} {value}" for name, value in rows)
 
 
-for _command in (calibrate, export, selftest):
+for _command in (calibrate, enrol, export, selftest):
     device.add_command(_command)

@@ -93,6 +93,21 @@ class Home:
         return self.root / "tuf" / "known_utc_us"
 
     @property
+    def next_signing_key(self) -> Path:
+        """The key that the server has not agreed to yet; missing unless keys are changed."""
+        return self.root / "keys" / "next.signing.key"
+
+    @property
+    def next_mqtt_secret(self) -> Path:
+        """The password that goes with it."""
+        return self.root / "keys" / "next.mqtt.secret"
+
+    @property
+    def rotation_lock(self) -> Path:
+        """Held while keys are changed."""
+        return self.root / "rotation.lock"
+
+    @property
     def broker_certificate(self) -> Path:
         """The car's certificate for a broker that asks for one; put there by hand."""
         return self.root / "keys" / "broker.crt"

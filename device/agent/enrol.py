@@ -17,26 +17,22 @@ Laws:
 import os
 import re
 import shutil
-from contextlib import closing
-from urllib.parse import urlsplit
 
 import msgspec
-import urllib3
 
+from device.agent import calling
 from device.agent.enrolment import Enrolment, Host, KeyHex, Port
 from device.agent.releases import check_root
 from device.home import Home
 from device.journal import Journal
 from shared.credentials import SALT_BYTES, make_verifier
-from shared.errors import RefusedError, UsageError
+from shared.errors import RefusedError, RetryLaterError, UsageError
 from shared.ids import DeviceName, Name, is_device_name, sha256_hex
 from shared.messages import Desired
 from shared.signing import SigningKey, VerifyKey, write_secret
 from shared.task import Task
 
-_ANSWER_LIMIT_BYTES = 1024 * 1024
 _PATH = "/api/v1/enrolments/claim"
-_TIMEOUT_S = 15.0
 _CODE = re.compile(r"[A-Za-z0-9_-]{16,64}\.(?P<server_key>[0-9a-f]{16})\.(?P<root>[0-9a-f]{16})")
 """A secret, then the first 64 bits of the SHA-256 of the server's key and of the release root."""
 
@@ -58,13 +54,6 @@ class _Answer(msgspec.Struct, frozen=True):
     deployment: Name
 
 
-class _Problem(msgspec.Struct, frozen=True):
-    """An `application/problem+json`."""
-
-    title: str = ""
-    detail: str = ""
-
-
 def enrol(
     home: Home, *, server_url: str, code: str, device: str | None = None, force: bool = False
 ) -> Enrolment:
@@ -82,7 +71,7 @@ def enrol(
         raise UsageError(f"{home.root} is enrolled already; --force enrols it anew with new keys")
     if not force:
         _check_waiting(home, name)
-    url = _claim_url(server_url)
+    url = calling.address(server_url, _PATH)
     named = _CODE.fullmatch(code.strip())
     if named is None:
         raise UsageError("this is no enrolment code: copy all of it, both dots included")
@@ -132,33 +121,11 @@ def _check_waiting(home: Home, name: str) -> None:
         )
 
 
-def _claim_url(server_url: str) -> str:
-    parts = urlsplit(server_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"{server_url!r} is no address of a server: try http://127.0.0.1:8080")
-    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "localhost", "::1"):
-        raise UsageError(
-            f"{server_url} would send the code in the clear beyond this machine: use https://"
-        )
-    return server_url.rstrip("/") + _PATH
-
-
 def _claim(url: str, claim: dict[str, str]) -> _Answer:
     try:
-        with urllib3.PoolManager(retries=False, timeout=_TIMEOUT_S) as http:
-            response = http.request("POST", url, json=claim, preload_content=False, redirect=False)
-            with closing(response):
-                body = response.read(_ANSWER_LIMIT_BYTES + 1)
-    except urllib3.exceptions.LocationParseError:
-        raise UsageError(f"{url} is no address of a server") from None
-    except urllib3.exceptions.HTTPError:
-        raise UsageError(
-            f"no server answers at {url}: is it running, is the address right?"
-        ) from None
-    if response.status >= 300:
-        raise UsageError(f"the server refused the enrolment: {_reason(response.status, body)}")
-    if len(body) > _ANSWER_LIMIT_BYTES:
-        raise UsageError(f"{url} answered more than {_ANSWER_LIMIT_BYTES} bytes")
+        body = calling.post(url, claim)
+    except RetryLaterError as error:
+        raise UsageError(str(error)) from None
     try:
         answer = msgspec.json.decode(body, type=_Answer)
         check_root(answer.tuf_root.encode())
@@ -174,15 +141,6 @@ def _check_identity(answer: _Answer, *, server_key: str, root: str) -> None:
             "this is not the server that the code is from, or its release root was changed since: "
             "nothing was kept; check the address and ask for a new code"
         )
-
-
-def _reason(status: int, body: bytes) -> str:
-    try:
-        problem = msgspec.json.decode(body, type=_Problem)
-    except (msgspec.MsgspecError, RecursionError):
-        return f"HTTP {status}"
-    text = problem.detail or problem.title or f"HTTP {status}"
-    return "".join(each for each in text[:200] if each.isprintable())
 
 
 def _install(home: Home, answer: _Answer, raw_key: bytes, secret: str) -> None:

@@ -1,21 +1,30 @@
 """The agent's process: runs until it is asked to stop, or until everything was sent.
 
 Laws:
+- keys that change on the disk are taken up at once, with a new connection; a change of keys that
+  was cut short is taken up at the start and every half a minute;
 - one agent a home: two would take the broker from each other, since they share a client id;
 - asked to stop, it says so to the fleet and leaves; killed, its last will does.
 """
 
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
+from device.agent import rotation
 from device.agent.enrolment import BrokerPlace
 from device.agent.shell import Shell
 from device.home import Home
 from shared.clock import Clock, SystemClock
 from shared.errors import RetryLaterError, UsageError
+
+logger = logging.getLogger(__name__)
+
+_FINISH_US = 30_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +50,15 @@ def run(
         UsageError: the car is not enrolled, or another agent runs for this home.
         RetryLaterError: the journal is busy or the disk full at the start.
     """
-    with _only_agent(home), _opened(home, clock or SystemClock(), place) as shell:
-        while not stop():
-            shell.step()
+    clock = clock or SystemClock()
+    with _only_agent(home):
+        while True:
+            keys = _Keys(home, clock)
+            with _opened(home, clock, place) as shell:
+                while not keys.are_new():
+                    if stop():
+                        return
+                    shell.step()
 
 
 def sync_once(
@@ -83,8 +98,45 @@ def sync_once(
         )
 
 
+class _Keys:
+    """Watches the car's keys on the disk."""
+
+    def __init__(self, home: Home, clock: Clock) -> None:
+        self._home = home
+        self._clock = clock
+        self._known = self._look()
+        self._again_us = clock.monotonic_us() + _FINISH_US
+
+    def are_new(self) -> bool:
+        """Tell whether to begin anew: with other keys, or to finish changing them."""
+        if rotation.is_pending(self._home):
+            return self._clock.monotonic_us() >= self._again_us
+        return self._home.enrolment.exists() and self._look() != self._known
+
+    def _look(self) -> tuple[tuple[int, int], ...]:
+        return tuple(_stamp(each) for each in (self._home.signing_key, self._home.mqtt_secret))
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_ino, found.st_mtime_ns)
+
+
+def _take_up_rotation(home: Home) -> None:
+    if not rotation.is_pending(home):
+        return
+    try:
+        rotation.rotate(home)
+    except (UsageError, RetryLaterError) as error:
+        logger.warning("rotation_waits reason=%s", error)
+
+
 @contextmanager
 def _opened(home: Home, clock: Clock, place: BrokerPlace | None) -> Iterator[Shell]:
+    _take_up_rotation(home)
     shell = Shell(home, clock, place)
     try:
         shell.start()
