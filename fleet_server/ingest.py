@@ -10,20 +10,24 @@ Laws:
 - so is one of a car that is not confirmed yet, or is revoked, and nothing of it is kept here;
 - a repeat is answered "duplicate", a conflict or poison "rejected", with the reason; what was
   refused is kept in quarantine, unless it was erased, and the next message is served;
+- what is above a car's quota is not looked at and not answered;
 - the car may forget what "stored" and "duplicate" name, so nothing else is ever answered thus.
 """
 
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from queue import SimpleQueue
 from typing import Literal
 
 import msgspec
 from sqlalchemy import select
 
 from fleet_server import standing, validation
+from fleet_server.quota import Quota, Quotas
 from fleet_server.standing import NotWelcomeError, Standing
 from fleet_server.storage import intake, quarantine
 from fleet_server.storage.database import Database
@@ -42,6 +46,10 @@ from shared.topics import BATCH, RECEIPT
 logger = logging.getLogger(__name__)
 
 _REASON_LENGTH = 200
+_AT_ONCE = 5
+"""Batches that are opened while those before them are being written."""
+
+_Opened = tuple[Received, Accepted | Outcome]
 _NOT_KEPT = (ErasedError, NotWelcomeError)
 """What is refused and leaves no copy: it is gone for good, or the car keeps it itself."""
 
@@ -59,13 +67,23 @@ class Ingest:
     """Takes batches into the database. Used by one thread."""
 
     def __init__(
-        self, database: Database, key: SigningKey, clock: Clock, budget: Budget | None = None
+        self,
+        database: Database,
+        key: SigningKey,
+        clock: Clock,
+        budget: Budget | None = None,
+        quota: Quota | None = None,
     ) -> None:
-        """Store into `database` and sign receipts with `key`; quarantine keeps to `budget`."""
+        """Store into `database` and sign receipts with `key`.
+
+        Quarantine keeps to `budget`, and each car to `quota`; without one it may send what it will.
+        """
         self._database = database
         self._key = key
         self._clock = clock
         self._budget = budget or Budget()
+        self._quotas = None if quota is None else Quotas(quota)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ingest")
         self.outcomes: Counter[str] = Counter()
 
     def take(self, topic: str, body: bytes) -> Reply | None:
@@ -80,34 +98,84 @@ class Ingest:
             ValueError: a topic is no batch topic, which is our own bug.
         """
         now = self._clock.utc_us()
-        received = [_received(topic, body, now) for topic, body in messages]
-        found = self._open(received)
-        accepted = {
-            place: each
-            for place, each in enumerate(found)
-            if isinstance(each, Accepted) and _says_something(each.batch)
-        }
-        objects = self._database.objects
-        if objects is not None and accepted:
-            objects.put(_bodies(accepted.values()))
-        with self._database.write() as connection:
-            stored = intake.store(connection, list(accepted.values()), external=objects is not None)
-            outcomes = dict(enumerate(_settled(found))) | dict(zip(accepted, stored, strict=True))
-            for place, outcome in outcomes.items():
-                if isinstance(outcome, RefusedError) and not isinstance(outcome, _NOT_KEPT):
-                    reason = str(outcome)[:_REASON_LENGTH]
-                    quarantine.put_aside(connection, received[place], reason, self._budget)
-        return [self._answer(each, outcomes[place]) for place, each in enumerate(received)]
-
-    def _open(self, received: Sequence[Received]) -> list[Accepted | RefusedError]:
+        every = [_received(topic, body, now) for topic, body in messages]
+        received = [each for each in every if self._is_admitted(each)]
+        if not received:
+            return [None] * len(every)
         cars, tasks = self._look_up(received)
-        found: list[Accepted | RefusedError] = []
-        for each in received:
-            try:
-                found.append(Accepted(batch=_open(each, cars, tasks), received=each))
-            except RefusedError as error:
-                found.append(error)
-        return found
+        opened = (
+            [self._charged(_opened(each, cars, tasks)) for each in received[at : at + _AT_ONCE]]
+            for at in range(0, len(received), _AT_ONCE)
+        )
+        if self._database.objects is None and len(received) > _AT_ONCE:
+            outcomes = self._store_meanwhile(opened)
+        else:
+            outcomes = self._store_after(list(opened))
+        replies = {
+            id(each): self._answer(each, outcome)
+            for each, outcome in zip(received, outcomes, strict=True)
+        }
+        return [replies.get(id(each)) for each in every]
+
+    def _is_admitted(self, received: Received) -> bool:
+        if self._quotas is None:
+            return True
+        now = self._clock.monotonic_us()
+        if self._quotas.admits(received.device, len(received.body), now):
+            return True
+        self.outcomes["over_quota"] += 1
+        if self._quotas.held_back(received.device) == 1:
+            logger.warning("over_quota device=%s", received.device)
+        return False
+
+    def _charged(self, opened: _Opened) -> _Opened:
+        received, found = opened
+        if self._quotas is not None and isinstance(found, Accepted):
+            batch = found.batch
+            rows = len(batch.samples) + len(batch.manoeuvres) + len(batch.pictures)
+            self._quotas.charge(received.device, rows)
+        return opened
+
+    def _store_after(self, opened: Sequence[list[_Opened]]) -> list[Outcome]:
+        """Store what is opened; objects are written before the transaction begins."""
+        bodies = {
+            each.received.sha256: each.received.body
+            for some in opened
+            for _, each in some
+            if isinstance(each, Accepted)
+        }
+        if self._database.objects is not None and bodies:
+            self._database.objects.put(bodies)
+        return self._store(opened)
+
+    def _store_meanwhile(self, opened: Iterable[list[_Opened]]) -> list[Outcome]:
+        """Store in a thread of its own what is opened in this one.
+
+        SQLite works without Python's lock, so that a second core has something to do.
+        """
+        hand: SimpleQueue[list[_Opened] | None] = SimpleQueue()
+        storing = self._writer.submit(self._store, iter(hand.get, None))
+        try:
+            for some in opened:
+                hand.put(some)
+        finally:
+            hand.put(None)
+        return storing.result()
+
+    def _store(self, opened: Iterable[list[_Opened]]) -> list[Outcome]:
+        external = self._database.objects is not None
+        outcomes: list[Outcome] = []
+        with self._database.write() as connection:
+            for some in opened:
+                accepted = [each for _, each in some if isinstance(each, Accepted)]
+                stored = iter(intake.store(connection, accepted, external=external))
+                for received, each in some:
+                    outcome = next(stored) if isinstance(each, Accepted) else each
+                    if isinstance(outcome, RefusedError) and not isinstance(outcome, _NOT_KEPT):
+                        reason = str(outcome)[:_REASON_LENGTH]
+                        quarantine.put_aside(connection, received, reason, self._budget)
+                    outcomes.append(outcome)
+        return outcomes
 
     def _look_up(
         self, received: Sequence[Received]
@@ -168,6 +236,17 @@ def _received(topic: str, body: bytes, utc_us: int) -> Received:
     )
 
 
+def _opened(received: Received, cars: Mapping[str, Standing], tasks: Mapping[str, Task]) -> _Opened:
+    """Return a message with the batch in it, or with what becomes of it where nothing is stored."""
+    try:
+        batch = _open(received, cars, tasks)
+    except RefusedError as error:
+        return received, error
+    if not (batch.samples or batch.manoeuvres or batch.pictures):
+        return received, NOTHING_NEW
+    return received, Accepted(batch=batch, received=received)
+
+
 def _open(received: Received, cars: Mapping[str, Standing], tasks: Mapping[str, Task]) -> Batch:
     car = cars.get(received.device)
     if car is None:
@@ -189,16 +268,3 @@ def _proven(received: Received, car: Standing) -> Batch:
 
 def _signed_by(key: VerifyKey, received: Received) -> Batch:
     return open_envelope(BATCH, received.body, topic=received.topic, message_type=Batch, key=key)
-
-
-def _says_something(batch: Batch) -> bool:
-    return bool(batch.samples or batch.manoeuvres or batch.pictures)
-
-
-def _settled(found: Iterable[Accepted | RefusedError]) -> list[Outcome]:
-    """Return what is known before anything is stored; an empty batch has nothing new."""
-    return [NOTHING_NEW if isinstance(each, Accepted) else each for each in found]
-
-
-def _bodies(accepted: Iterable[Accepted]) -> dict[str, bytes]:
-    return {each.received.sha256: each.received.body for each in accepted}
