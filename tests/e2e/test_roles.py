@@ -1,15 +1,11 @@
 """A server of several processes, one role each, over one database and a real broker."""
 
 import os
-import signal
-import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
 
 from shared import codec, topics
@@ -17,7 +13,8 @@ from shared.credentials import make_verifier
 from shared.ids import sha256_hex
 from shared.messages import Command, CommandResult, Desired, Presence, Receipt
 from shared.signing import SigningKey, VerifyKey, open_envelope, seal
-from tests.contracts.brokers import PARKFLEET, Broker, Client, Kind, running, secret_of, wait_for
+from tests.contracts.brokers import Client, secret_of, wait_for
+from tests.e2e.servers import Server, serving
 from tests.fleet_server.fleet import BOOT, drive
 
 pytestmark = pytest.mark.e2e
@@ -25,86 +22,11 @@ pytestmark = pytest.mark.e2e
 BATCHES = 24
 
 
-@dataclass
-class Part:
-    """One process of the server and what it logs."""
-
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    def said(self, text: str) -> int:
-        """Return how often the process logged `text`."""
-        return self.log.read_text("utf-8").count(text)
-
-    def kill(self) -> None:
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-
-@dataclass
-class Server:
-    """The processes on one state folder, and an operator's way to them."""
-
-    broker: Broker
-    folder: Path
-    stack: ExitStack
-    port: int
-    token: str = ""
-    parts: list[Part] = field(default_factory=list)
-
-    def run(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [*PARKFLEET, *arguments], capture_output=True, text=True, timeout=60, check=True
-        )
-        return done.stdout.strip()
-
-    def start(self, role: str) -> Part:
-        log = self.folder / f"{role}-{len(self.parts)}.log"
-        arguments = ["server", "--role", role, "--state", str(self.broker.state)]
-        arguments += ["--port", str(self.port), "--broker-port", str(self.broker.port)]
-        file = self.stack.enter_context(log.open("wb"))
-        process = subprocess.Popen([*PARKFLEET, *arguments], stdout=file, stderr=file)
-        self.stack.callback(process.wait)
-        self.stack.callback(process.kill)
-        part = Part(process, log)
-        self.parts.append(part)
-        wait_for(lambda: part.said(f"running role={role}") > 0, f"role {role}", 30.0)
-        return part
-
-    def call(self, method: str, path: str, body: object = None) -> Any:
-        answer = httpx2.request(
-            method,
-            f"http://127.0.0.1:{self.port}/api/v1/{path}",
-            json=body,
-            headers={"Authorization": f"Bearer {self.token}"},
-        )
-        assert answer.is_success, answer.text
-        return answer.json()
-
-
 @pytest.fixture
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     """Give a server that has its REST process, over the broker that the test asks for."""
-    kind: Kind = request.param
-    with running(kind) as broker, ExitStack() as stack:
-        made = Server(broker, tmp_path, stack, _free_port())
-        made.run(
-            *("releases", "init", "--owner", str(tmp_path / "owner")),
-            *("--server-state", str(broker.state), "--trainer", str(tmp_path / "trainer")),
-            *("--trainer-name", "trainer-1"),
-        )
-        made.start("api")
-        role = ("--role", "operator", "--name", "anna")
-        made.token = made.run("token", "create", "--state", str(broker.state), *role)
-        made.call("POST", "deployments", {"name": "garage", "reason": "a test"})
+    with serving(request.param, tmp_path) as made:
         yield made
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @dataclass
