@@ -59,6 +59,7 @@ class Journal(StateTables, WatchTables, CountTables, ClosingTables):
 
         Raises:
             UsageError: there is no such folder, or the file is no journal or a newer version's.
+            RefusedError: the file is damaged.
             RetryLaterError: the disk or the other process is in the way.
         """
         return cls(open_database(path))

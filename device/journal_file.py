@@ -23,6 +23,7 @@ from device.journal_schema import APPLICATION_ID, MIGRATIONS, unknown_migrations
 from shared.errors import RefusedError, RetryLaterError, UsageError
 
 _BUSY_TIMEOUT_S = 5.0
+_REMEDY = "move it away, and the next start of drive begins a new one"
 
 
 def open_database(path: Path) -> Database:
@@ -30,6 +31,7 @@ def open_database(path: Path) -> Database:
 
     Raises:
         UsageError: there is no such folder, or the file is no journal or a newer version's.
+        RefusedError: the file is damaged.
         RetryLaterError: the disk or the other process is in the way.
     """
     with _locked_folder(path.parent):
@@ -168,7 +170,9 @@ def _open(path: Path) -> Database:
         raise RetryLaterError(f"journal {path}: {error}") from error
     except sqlite3.DatabaseError as error:
         db.close()
-        raise UsageError(f"{path} is not a journal: {error}") from None
+        if error.sqlite_errorcode == sqlite3.SQLITE_NOTADB:
+            raise UsageError(f"{path} is not a journal: {error}; {_REMEDY}") from None
+        raise RefusedError(f"journal {path} is damaged: {error}; {_REMEDY}") from error
     except UsageError:
         db.close()
         raise

@@ -64,7 +64,7 @@ class Rules:
     the target passed from `passed_mm` behind it on: three times its noise at that distance. The
     wall of a model may wander by `wander_mm` plus `wander_share` of the distance: on simulated cars
     it wandered by at most 2 mm plus that share in settings that the model knew, and by 4 to 90 mm
-    in those that it did not. That of a sensor wanders by its noise, 10 mm at 0.4 m and 27 mm at 1 m,
+    in those that it did not. A sensor's wanders by its noise, 10 mm at 0.4 m and 27 mm at 1 m,
     and that of a stuck one by the way rolled, up to the belief's memory of 50 mm: `wander_most_mm`
     lies between, however far the wall seems.
     """

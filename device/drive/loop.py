@@ -4,7 +4,8 @@ Laws:
 - between two turns the clock's `sleep_until_us` is the only wait, so that under a virtual clock a
   run is the same every time;
 - what costs time (a journal's answer, a new model) happens in threads, or while the car stands;
-- a disk that is full, read-only or failing keeps nobody from driving, not even at the start;
+- a disk that is full, read-only or failing, and a journal that is damaged or not ours, keep nobody
+  from driving, not even at the start;
 - however the loop ends, the motors are cut first.
 """
 
@@ -24,7 +25,7 @@ from device.journal_room import Budget
 from device.live import LiveSocket
 from device.parking import Rules
 from device.settings import DeviceSettings
-from shared.errors import RetryLaterError, UsageError
+from shared.errors import ParkfleetError, UsageError
 from shared.ids import boot_id
 from shared.task import WALL_DISTANCE, Task
 
@@ -60,7 +61,7 @@ def run(
     whether a manoeuvre is on.
 
     Raises:
-        UsageError: the home folder or its journal cannot be used, or another process drives it.
+        UsageError: the home folder cannot be used, or another process drives it.
     """
     home.create()
     clock = instruments.clock
@@ -125,12 +126,12 @@ def _begin(home: Home, entropy: bytes) -> tuple[Journal | None, str, str]:
     """Return the open journal or None, this boot's id, and what is wrong with the disk."""
     try:
         journal = Journal.open(home.journal)
-    except RetryLaterError as error:
+    except ParkfleetError as error:
         _log.error("journal_not_opened error=%s", error)
         return None, _unwritten_boot(home, entropy), str(error)
     try:
         return journal, journal.start_boot(entropy), ""
-    except RetryLaterError as error:
+    except ParkfleetError as error:
         _log.error("boot_not_counted error=%s", error)
         return journal, _unwritten_boot(home, entropy), str(error)
 
@@ -142,11 +143,11 @@ def _unwritten_boot(home: Home, entropy: bytes) -> str:
     """
     try:
         journal = Journal.open_for_reading(home.journal)
-    except RetryLaterError:
+    except ParkfleetError:
         return boot_id(0, entropy)
     try:
         return journal.next_boot(entropy)
-    except RetryLaterError:
+    except ParkfleetError:
         return boot_id(0, entropy)
     finally:
         journal.close()

@@ -2,6 +2,7 @@
 
 Laws:
 - a picture is looked at once; an old one is not looked at again;
+- a picture stamped later than now is none: its age would never tell that it has become old;
 - every perception carries the odometer's reading of its own moment, so that it can be used later;
 - an instrument that fails is named, and the turn goes on.
 """
@@ -21,6 +22,9 @@ from shared.samples import Estimate, Latency
 from shared.task import Task
 
 _log = logging.getLogger(__name__)
+
+_AHEAD_US = 5_000
+"""How far a stamp may lie ahead: two clocks of one machine differ by less."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +93,12 @@ class Senses:
         try:
             frame = self._camera.newest()
         except HardwareError as error:
-            if not self.camera_fault:
-                _log.warning("camera_failed error=%s", error)
-            self.camera_fault = "camera_failed"
+            self._camera_failed(str(error))
+            return None
+        ahead_us = frame.exposed_us - self._clock.monotonic_us() if frame else 0
+        if ahead_us > _AHEAD_US:
+            # A machine that was suspended: libcamera stamps by a clock that went on meanwhile.
+            self._camera_failed(f"a picture {ahead_us // 1000} ms from the future")
             return None
         self.camera_fault = ""
         if frame is None or frame.exposed_us < max(from_us, self._last_exposed_us + 1):
@@ -102,6 +109,11 @@ class Senses:
     def forget(self) -> None:
         """Drop what was perceived of the place the car was in before."""
         self.reading = self.estimate = None
+
+    def _camera_failed(self, why: str) -> None:
+        if not self.camera_fault:
+            _log.warning("camera_failed error=%s", why)
+        self.camera_fault = "camera_failed"
 
     def _view(self, frame: Frame, model: TfliteModel | None) -> View:
         begun_us = self._clock.monotonic_us()

@@ -149,8 +149,9 @@ class Writer:
             self.fault = str(error)[:_MAX_FAULT]
         except ParkfleetError as error:
             # The same rows never succeed, and a damaged journal must not keep the car from driving.
+            if not self.fault:
+                _log.error("journal_write_failed error=%s", error)
             self.fault = str(error)[:_MAX_FAULT]
-            _log.exception("journal_write_failed")
             self._handed_over.lose("refused", len(self._samples))
             self._samples, self._ends, self.state = [], [], None
         else:

@@ -45,6 +45,7 @@ class World:
     camera_bias_mm: float = 0.0
     camera_reddens: float = 0.0
     camera_freezes_us: int | None = None
+    camera_ahead_from_us: int | None = None
     range_silent_from_us: int | None = None
     range_fails_from_us: int | None = None
     left_stalls_from_us: int | None = None
@@ -123,6 +124,8 @@ class FakeCamera:
         pixels[:] = [
             round(255 * min(1.0, max(0.0, share))) for share in (grey + reddens, grey - reddens, 0)
         ]
+        if is_past(self._world.camera_ahead_from_us, self._world.now_us):
+            exposed_us += 60_000_000
         return Frame(pixels=pixels, exposed_us=exposed_us, camera="rear")
 
     def close(self) -> None:

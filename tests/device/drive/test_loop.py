@@ -101,6 +101,7 @@ def test_the_same_world_leaves_the_same_journal(tmp_path: Path) -> None:
 FAULTS = [
     ({"camera_reddens": 0.35}, "park", "uncertain"),
     ({"camera_freezes_us": 3_000_000}, "park", "stale_picture"),
+    ({"camera_ahead_from_us": 3_000_000}, "park", "camera_failed"),
     ({"range_silent_from_us": 3_000_000}, "park_by_sensor", "no_reading"),
     ({"range_fails_from_us": 3_000_000}, "park_by_sensor", "range_sensor_failed"),
     ({"left_stalls_from_us": 3_000_000}, "park_by_sensor", "stalled_wheel"),
@@ -219,6 +220,18 @@ def test_a_home_folder_is_driven_by_one_process_only(tmp_path: Path) -> None:
     with only_one(car.home), pytest.raises(UsageError, match="another process drives"):
         car.drive(0.1, {})
     car.drive(0.1, {})
+
+
+@pytest.mark.parametrize("from_byte", [0, 100, 4096])
+def test_a_journal_that_a_power_cut_left_damaged_does_not_keep_the_car_from_parking(
+    tmp_path: Path, from_byte: int
+) -> None:
+    car = Car(tmp_path)
+    car.drive(0.1, {})
+    content = car.home.journal.read_bytes()
+    car.home.journal.write_bytes(content[:from_byte] + b"\xa5" * (len(content) - from_byte))
+    car.drive(9.0, {0.2: "park"})
+    assert car.world.distance_mm == pytest.approx(40.0, abs=4.0)
 
 
 def test_a_journal_that_is_damaged_under_way_does_not_keep_the_car_from_parking(
