@@ -53,13 +53,16 @@ class _Session:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._is_lost = False
 
     def is_held(self) -> bool:
-        try:
-            self._connection.execute(text("SELECT 1"))
-        except DBAPIError:
-            return False
-        return True
+        # Asked once more, the connection would quietly be another one, without the lock.
+        if not self._is_lost:
+            try:
+                self._connection.execute(text("SELECT 1"))
+            except DBAPIError:
+                self._is_lost = True
+        return not self._is_lost
 
     def release(self) -> None:
         # Ended, not pooled: a pooled session would keep the lock.

@@ -1,4 +1,4 @@
-"""Leases: one holder at a time, the next at once when it dies, no writes of one who lost it."""
+"""Leases on SQLite: numbers, a killed holder, parts that end together; tests/contracts has more."""
 
 import os
 import threading
@@ -7,14 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from fleet_server import leases, registration
+from fleet_server import leases
 from fleet_server.broker.users import INGESTS
-from fleet_server.control import Control
 from fleet_server.leases import LeaseLostError
 from fleet_server.parts import run_together
-from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Database
-from tests.fleet_server.fleet import DEPLOYMENT, Fleet, manifest
+from tests.fleet_server.fleet import Fleet
 
 
 @pytest.fixture
@@ -23,16 +21,6 @@ def other(fleet: Fleet) -> Iterator[Database]:
     database = Database.open(fleet.state / "server.sqlite", fleet.clock)
     yield database
     database.close()
-
-
-def test_one_process_at_a_time_holds_a_lease(fleet: Fleet, other: Database) -> None:
-    first = leases.take(fleet.database, "control", fleet.clock)
-    assert first is not None
-    assert leases.take(other, "control", fleet.clock) is None
-    first.claim.release()
-    second = leases.take(other, "control", fleet.clock)
-    assert second is not None
-    assert second.term > first.term
 
 
 def test_ingest_processes_are_numbered_and_a_free_number_is_used_again(
@@ -67,18 +55,6 @@ def test_the_lease_of_a_killed_process_is_free_at_once(fleet: Fleet) -> None:
     os.kill(child, 9)
     os.waitpid(child, 0)
     assert leases.take(fleet.database, "control", fleet.clock) is not None
-
-
-def test_a_control_loop_that_lost_its_lease_writes_nothing(fleet: Fleet) -> None:
-    lost = leases.take(fleet.database, "control", fleet.clock)
-    assert lost is not None
-    lost.claim.release()  # as PostgreSQL does with a session that it takes for dead
-    assert leases.take(fleet.database, "control", fleet.clock) is not None
-    with fleet.database.write() as connection:
-        registration.register(connection, manifest(), utc_us=fleet.clock.utc_us())
-    with pytest.raises(LeaseLostError):
-        Control(fleet.database, ServerSettings(), fleet.clock, lost).look()
-    assert fleet.queries.deployments(name=DEPLOYMENT)[0].latest is None
 
 
 def test_whoever_waits_is_told_to_stop(fleet: Fleet, other: Database) -> None:
