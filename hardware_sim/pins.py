@@ -5,7 +5,8 @@ Laws:
 - outputs act on the world at once; inputs change as the world steps, and gpiozero's callbacks run
   in whatever thread advances the world;
 - time is the world's; nothing is remembered but a pin's present level, however long a run lasts;
-- a pin that is no output any more drives nothing, as behind a motor driver with pull-downs.
+- a pin that is no output any more drives nothing, as behind a motor driver with pull-downs;
+- a pulse width is a whole per cent, cut off, as gpiozero's lgpio pins hand it on to `tx_pwm`.
 
 Faults: `encoder_lost` silences the left wheel's encoder (its cable came off); `motor_stalled` acts
 in the world.
@@ -20,10 +21,14 @@ from device.drivers.gpio import Pins
 from hardware_sim.world import World
 
 _LEFT: Final = 0
+_DUTY_STEPS: Final = 100
 
 
 class _WorldPin(MockPWMPin):  # type: ignore[misc] # gpiozero ships no types
     """A pin that tells its factory about every level that it takes as an output."""
+
+    def _set_state(self, value: float) -> None:
+        super()._set_state(int(value * _DUTY_STEPS) / _DUTY_STEPS if self._frequency else value)
 
     def _change_state(self, value: float) -> bool:
         if self.state == value:

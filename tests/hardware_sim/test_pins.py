@@ -111,3 +111,13 @@ def test_a_long_run_remembers_nothing_but_levels() -> None:
     tracemalloc.stop()
     assert wheels.edges()[0] > 4_000
     assert grown < 300_000
+
+
+def test_a_pulse_width_is_a_whole_per_cent_as_lgpio_makes_it() -> None:
+    world = a_world()
+    wheels, factory = _wheels(world)
+    wheels.set_duty(-0.129, 0.999)
+    assert factory.level(_PINS.left_enable) == 0.12
+    assert factory.level(_PINS.right_enable) == 0.99
+    # The direction is no pulse: on is on.
+    assert factory.level(_PINS.left_phase) == 1.0
