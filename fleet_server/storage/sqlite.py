@@ -28,8 +28,8 @@ _PRAGMAS = (
     "secure_delete=ON",
     # 64 MiB hold the inner pages of all indices over ten million samples.
     "cache_size=-65536",
-    # Pages that many batches change (the ends of the indices) are written back once in 16 MiB.
-    "wal_autocheckpoint=4096",
+    # Pages that many batches change (the ends of the indices) are written back once in 8 MiB.
+    "wal_autocheckpoint=2048",
 )
 WRITING = {"begin": "BEGIN IMMEDIATE"}
 """The execution options of an engine whose transactions write."""

@@ -37,6 +37,8 @@ BENCHES: Final = (
     Bench(name="bench_loop_jitter", what="control loop", quick=("--seconds", "6", "--runs", "1")),
     Bench(name="rendering", what="renderer"),
     Bench(name="fleet", what="a thousand cars in one process", quick=("--quick",)),
+    Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
+    Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "4")),
     Bench(name="motors_off", what="motors of a dead drive", quick=("--times", "3")),
 )
 

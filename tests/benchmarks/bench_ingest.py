@@ -175,7 +175,8 @@ def _fill_manoeuvres(connection: Connection, car: str, boot: int, count: int) ->
 
 
 @contextmanager
-def _mosquitto(folder: Path) -> Iterator[int]:
+def mosquitto(folder: Path) -> Iterator[int]:
+    """Run mosquitto with the limits of `parkfleet broker config`; give its port."""
     if not Path(_MOSQUITTO).exists():
         raise UsageError("this benchmark needs mosquitto (apt install mosquitto)")
     port = _free_port()
@@ -188,7 +189,8 @@ def _mosquitto(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _server(state: Path, broker_port: int) -> Iterator[int]:
+def server(state: Path, broker_port: int) -> Iterator[int]:
+    """Run the fleet server; give its port."""
     port = _free_port()
     words = [sys.executable, "-m", "shared", "server", "--state", str(state)]
     words += ["--port", str(port), "--broker-port", str(broker_port)]
@@ -291,11 +293,11 @@ def measure(rows: int, batches: int, rounds: int) -> tuple[list[Check], dict[str
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=Path.cwd() / "var")))
         bench = _Bench(folder, batches)
-        broker_port = stack.enter_context(_mosquitto(folder))
-        with _server(folder / "state", broker_port):
+        broker_port = stack.enter_context(mosquitto(folder))
+        with server(folder / "state", broker_port):
             bare_rates, small, waits = bench.rates(broker_port, rounds)
         fill(bench.fleet, rows)
-        with _server(folder / "state", broker_port) as port:
+        with server(folder / "state", broker_port) as port:
             _, grown, _ = bench.rates(broker_port, rounds)
             p99_ms = listings(port, bench.token)
         bench.fleet.close()

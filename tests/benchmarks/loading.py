@@ -1,12 +1,14 @@
 """Sends cars' batches to a broker as fast as they are receipted, and says how long that took.
 
-    python -m tests.benchmarks.loading PORT PAYLOADS WINDOW
+    python -m tests.benchmarks.loading PORT PAYLOADS WINDOW [RATE]
 
 `PAYLOADS` is a msgpack file of [topic, body] pairs. At most WINDOW of them are under way at once,
-as cars hold back. Prints one JSON object: seconds from the first message to the last receipt, and
-the milliseconds that each batch waited for its receipt.
+as cars hold back, and at most RATE a second are begun. Prints one JSON object: seconds from the
+first message to the last receipt, and the milliseconds that each batch waited for its receipt.
 """
 
+import math
+import os
 import sys
 from pathlib import Path
 
@@ -32,14 +34,17 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     outcomes: dict[str, int]
 
 
-def send(port: int, payloads: list[tuple[str, bytes]], window: int) -> Sent:
+def send(port: int, payloads: list[tuple[str, bytes]], window: int, rate: float = math.inf) -> Sent:
     """Send `payloads` and wait for every receipt.
 
     Raises:
         RefusedError: no receipt came for a minute.
     """
     clock = SystemClock()
-    connection = Connection(Address(host="127.0.0.1", port=port, user="load", password=""))
+    connection = Connection(
+        Address(host="127.0.0.1", port=port, user="load", password=""),
+        client_id=f"load-{os.getpid()}",
+    )
     connection.start()
     while not isinstance(connection.next_event(1.0), Connected):
         pass
@@ -50,12 +55,15 @@ def send(port: int, payloads: list[tuple[str, bytes]], window: int) -> Sent:
     outcomes: dict[str, int] = {}
     first_us = last_us = clock.monotonic_us()
     while waiting or begun:
-        while waiting and len(begun) < window:
+        due_us = first_us + 1e6 * (len(payloads) - len(waiting)) / rate
+        while waiting and len(begun) < window and clock.monotonic_us() >= due_us:
             topic, body, digest = waiting.pop()
             begun[digest] = clock.monotonic_us()
             connection.publish(topic, body)
-        event = connection.next_event(_SILENCE_S)
-        if event is None:
+            due_us = first_us + 1e6 * (len(payloads) - len(waiting)) / rate
+        pause_s = (due_us - clock.monotonic_us()) / 1e6 if waiting else _SILENCE_S
+        event = connection.next_event(min(max(pause_s, 0.0), _SILENCE_S))
+        if event is None and clock.monotonic_us() - last_us > _SILENCE_S * 1e6:
             raise RefusedError(f"no receipt for {_SILENCE_S:g} s, {len(begun)} under way")
         if not isinstance(event, Received):
             continue
@@ -74,8 +82,9 @@ def send(port: int, payloads: list[tuple[str, bytes]], window: int) -> Sent:
 def main(arguments: list[str]) -> int:
     """Send and print."""
     port, path, window = int(arguments[0]), Path(arguments[1]), int(arguments[2])
+    rate = float(arguments[3]) if len(arguments) > 3 else math.inf
     payloads = msgspec.msgpack.decode(path.read_bytes(), type=list[tuple[str, bytes]])
-    click.echo(msgspec.json.encode(send(port, payloads, window)))
+    click.echo(msgspec.json.encode(send(port, payloads, window, rate)))
     return 0
 
 
