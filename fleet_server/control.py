@@ -86,7 +86,7 @@ class Control:
             RetryLaterError: the database cannot be used now.
         """
         with self._database.read() as connection:
-            names = connection.scalars(select(deployments.c.name)).all()
+            names = connection.scalars(select(deployments.c.name).filter_by(status="active")).all()
         done = [self._take(step, name) for name in names for step in self._steps]
         # Last, so that one that has to wait holds nothing else up.
         done.append(erasing.step(self._database, self._clock))

@@ -8,7 +8,7 @@ Laws:
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
 
 from fleet_server.rollout import DesiredState, next_state
 from fleet_server.storage.tables import decisions, deployments, desired, devices, meta, models
@@ -65,7 +65,7 @@ def set_desired(
         current,
         epoch=max(own, epoch, current.epoch if current else 0),
         deployment=deployment,
-        target=_latest_path(connection, deployment),
+        target=connection.scalar(wanted_path(deployment)),
         upload=current.upload if current else "pictures",
         again=again,
     )
@@ -109,9 +109,17 @@ def _state(row: Row[Any]) -> DesiredState:
     )
 
 
-def _latest_path(connection: Connection, deployment: str) -> str | None:
-    return connection.scalar(
+def wanted_path(deployment: str) -> Select[str]:
+    """Return the query for the release path that cars of `deployment` are to run: one row or none.
+
+    That of the pinned version, else of `latest`.
+    """
+    pinned, latest = deployments.c.pinned_version, deployments.c.latest_model
+    return (
         select(models.c.path)
-        .join(deployments, deployments.c.latest_model == models.c.sha256)
-        .where(deployments.c.name == deployment)
+        .join(deployments, deployments.c.name == models.c.deployment)
+        .where(
+            deployments.c.name == deployment,
+            or_(models.c.version == pinned, and_(pinned.is_(None), models.c.sha256 == latest)),
+        )
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from sqlalchemy import Connection, insert, select, update
 
-from fleet_server import logbook
+from fleet_server import deploying, logbook
 from fleet_server.broker import users
 from fleet_server.standing import State
 from fleet_server.storage import upsert
@@ -88,9 +88,14 @@ def create_deployment(
 
 
 def move(connection: Connection, device: str, deployment: str) -> bool:
-    """Put an enrolled car into `deployment`; tell whether there is such a deployment."""
+    """Put an enrolled car into `deployment`; tell whether there is such a deployment.
+
+    Raises:
+        RefusedError: it is retired.
+    """
     known = connection.scalar(select(deployments.c.id).filter_by(name=deployment)) is not None
     if known:
+        deploying.check_open(connection, deployment)
         connection.execute(
             update(devices).where(devices.c.name == device).values(deployment=deployment)
         )
@@ -117,6 +122,7 @@ def create_code(
     if users.is_reserved(device):
         raise RefusedError(f"{device!r} is a name of the server: call the car something else")
     _task(connection, deployment)
+    deploying.check_open(connection, deployment)
     code = ".".join((secrets.token_urlsafe(16), server_key_id, root_sha256[:_DIGITS]))
     connection.execute(
         insert(enrolments).values(
@@ -172,6 +178,7 @@ def claim_code(
         )
     if row.expires_utc_us < utc_us:
         raise RefusedError("this code has expired: ask for a new one")
+    deploying.check_open(connection, row.deployment)
     if not is_sha256(mqtt_secret_sha256):
         raise RefusedError("mqtt_secret_sha256 must be 64 lower-case hexadecimal digits")
     if mqtt_verifier is not None and not is_verifier(mqtt_verifier):

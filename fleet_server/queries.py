@@ -106,6 +106,9 @@ class Queries:
                 latest=row.latest_model,
                 latest_version=versions.get(row.latest_model),
                 devices=row.devices,
+                status=row.status,
+                pinned_version=row.pinned_version,
+                pairs_stored=row.pairs_stored,
             )
             for row in rows
         )

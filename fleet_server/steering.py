@@ -36,13 +36,8 @@ def promote(connection: Connection, deployment: str, now_utc_us: int) -> Change 
 
 
 def steer(connection: Connection, deployment: str, now_utc_us: int) -> Change | None:
-    """Set the desired state of those cars that are not told to run `latest` yet."""
-    path = (
-        select(models.c.path)
-        .join(deployments, deployments.c.latest_model == models.c.sha256)
-        .where(deployments.c.name == deployment)
-        .scalar_subquery()
-    )
+    """Set the desired state of those cars that are not told yet to run what is wanted there."""
+    path = logbook.wanted_path(deployment).scalar_subquery()
     behind = (
         select(devices.c.name)
         .outerjoin(desired, desired.c.id == devices.c.desired)
@@ -83,7 +78,7 @@ def _steer(connection: Connection, deployment: str, cars: list[str], now_utc_us:
         utc_us=now_utc_us,
         deployment=deployment,
         kind="rollout",
-        reason=f"cars of {deployment} follow its latest model",
+        reason=f"cars of {deployment} follow what it runs",
         evidence={"cars": cars},
     )
     for car in cars:

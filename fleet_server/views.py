@@ -63,7 +63,11 @@ class DeviceView:
 
 @dataclass(frozen=True, kw_only=True)
 class DeploymentView:
-    """A setting with its cars; `latest` is the newest version promoted in it."""
+    """A setting with its cars; `latest` is the newest version promoted in it.
+
+    Its cars run `pinned_version`, or `latest` where that is None. `status` is active or retired;
+    `pairs_stored` counts the samples filed under it.
+    """
 
     id: int
     name: str
@@ -72,6 +76,9 @@ class DeploymentView:
     latest: str | None
     latest_version: int | None
     devices: int
+    status: str = "active"
+    pinned_version: int | None = None
+    pairs_stored: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from fastapi_offline import FastAPIOffline
 from fleet_server.api import (
     alerts,
     data,
+    deploying,
     device_facing,
     fleet,
     health,
@@ -48,6 +49,7 @@ ROUTERS: tuple[APIRouter, ...] = (
     device_facing.router,
     fleet.router,
     standing.router,
+    deploying.router,
     data.router,
     quarantine.router,
     training.router,

@@ -105,6 +105,20 @@ class Confirmation(Body):
     reason: ReasonText
 
 
+class Pin(Body):
+    """The version that a deployment's cars run, whatever comes; null lets them follow `latest`."""
+
+    version: Annotated[int, Field(ge=1, le=2**53 - 1)] | None
+    reason: ReasonText
+
+
+class DeploymentStatus(Body):
+    """Whether a deployment is in use, and why."""
+
+    status: Literal["active", "retired"]
+    reason: ReasonText
+
+
 class Labels(Body):
     """All labels of a car, and why."""
 

@@ -8,6 +8,7 @@ Laws:
   was not new are they taken one by one, and rows read back.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -16,7 +17,15 @@ from sqlalchemy import Connection, Table, bindparam, func, insert, select, updat
 from fleet_server.storage import records, tombs
 from fleet_server.storage.erasure_tables import doomed
 from fleet_server.storage.records import Row
-from fleet_server.storage.tables import batches, devices, manoeuvres, pictures, samples, tallies
+from fleet_server.storage.tables import (
+    batches,
+    deployments,
+    devices,
+    manoeuvres,
+    pictures,
+    samples,
+    tallies,
+)
 from fleet_server.storage.upsert import insert_rows
 from shared.errors import RefusedError, RetryLaterError
 from shared.messages import Batch
@@ -245,6 +254,9 @@ def _add(connection: Connection, table: Table, rows: list[Row]) -> list[int]:
 
 
 def _count(connection: Connection, new: Sequence[Sample], first_id: int) -> None:
+    for name, pairs in Counter(each.deployment for each in new).items():
+        values = {"pairs_stored": deployments.c.pairs_stored + pairs}
+        connection.execute(update(deployments).where(deployments.c.name == name).values(values))
     rows = records.tally(new, first_id)
     if rows:
         insert_rows(

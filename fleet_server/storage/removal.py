@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Table, insert, select, update
+from sqlalchemy import Connection, Row, Table, func, insert, select, update
 
 from fleet_server.storage import records, tombs
 from fleet_server.storage.erasure_tables import doomed, erasure_jobs, erasures
@@ -18,6 +18,7 @@ from fleet_server.storage.report_tables import annotations
 from fleet_server.storage.rewriting import Rewriting, of_keys
 from fleet_server.storage.tables import (
     batches,
+    deployments,
     devices,
     manoeuvres,
     of_a_pair,
@@ -40,6 +41,7 @@ def apply(
     """Carry out `plan` on the batch in `row`; count what went at the erasure of that id."""
     _name_jobs(connection, plan, erasure)
     touched = _touched(connection, plan)
+    _uncount(connection, plan)
     lost = {
         table.name: _delete(connection, table, plan.device, keys)
         for table, keys in (
@@ -98,6 +100,15 @@ def _name_jobs(connection: Connection, plan: Rewriting, erasure: int) -> None:
                 key=("erasure", "job"),
                 sums=("pairs",),
             )
+
+
+def _uncount(connection: Connection, plan: Rewriting) -> None:
+    """Take what goes off the deployments' counts."""
+    for where in of_keys(samples, plan.device, plan.pairs):
+        query = select(samples.c.deployment, func.count()).where(where)
+        for name, pairs in connection.execute(query.group_by(samples.c.deployment)).all():
+            values = {"pairs_stored": deployments.c.pairs_stored - pairs}
+            connection.execute(update(deployments).where(deployments.c.name == name).values(values))
 
 
 def _touched(connection: Connection, plan: Rewriting) -> set[Key]:

@@ -49,10 +49,11 @@ deployments = Table(
     need("created_utc_us", WHOLE),
     Column("status", Text, nullable=False, server_default=text("'active'")),
     Column("pinned_version", WHOLE),
+    count("pairs_stored"),
     sqlite_autoincrement=True,
 )
-"""A setting; its cars run `pinned_version`, or else `latest_model`. `status` is active or
-retired."""
+"""A setting; its cars run `pinned_version`, or else `latest_model`. `status` is active or retired;
+`pairs_stored` counts the samples filed under it."""
 
 devices = Table(
     "devices",

@@ -86,11 +86,11 @@ def test_a_control_loop_that_lost_its_lease_writes_nothing(fleet: Fleet, other: 
     next_one.claim.release()
 
 
+@pytest.mark.e2e
+@pytest.mark.parametrize("store", ["postgresql+s3"], indirect=True)
 def test_a_session_that_the_database_ended_has_lost_its_lease(
     fleet: Fleet, other: Database
 ) -> None:
-    if not fleet.database.is_shared:
-        pytest.skip("a file's lock cannot be taken from a process that lives")
     held = leases.take(fleet.database, CONTROL, fleet.clock)
     assert held is not None
     with other.write() as connection:

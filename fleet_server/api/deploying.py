@@ -1,0 +1,52 @@
+"""What deployments run and whether they are in use, decided by operators."""
+
+from fastapi import APIRouter
+
+from fleet_server import deploying
+from fleet_server.api.access import Operator
+from fleet_server.api.bodies import DeploymentStatus, Pin
+from fleet_server.api.context import Served
+from fleet_server.api.filters import DeploymentName
+from fleet_server.api.fleet import get_deployment
+from fleet_server.api.problems import documented
+from fleet_server.views import DeploymentView
+
+router = APIRouter(
+    prefix="/api/v1", tags=["fleet"], responses=documented(400, 401, 403, 404, 413, 422, 503)
+)
+
+
+@router.put("/deployments/{name}/version")
+def pin_deployment(
+    name: DeploymentName, body: Pin, context: Served, who: Operator
+) -> DeploymentView:
+    """Let a deployment's cars run one version, or `latest` again."""
+    get_deployment(name, context, who)
+    with context.database.write() as connection:
+        deploying.pin(
+            connection,
+            name=name,
+            version=body.version,
+            actor=who.name,
+            reason=body.reason,
+            utc_us=context.clock.utc_us(),
+        )
+    return get_deployment(name, context, who)
+
+
+@router.put("/deployments/{name}/status")
+def set_deployment_status(
+    name: DeploymentName, body: DeploymentStatus, context: Served, who: Operator
+) -> DeploymentView:
+    """Retire a deployment that has no cars, or take it up again."""
+    get_deployment(name, context, who)
+    with context.database.write() as connection:
+        deploying.set_status(
+            connection,
+            name=name,
+            status=body.status,
+            actor=who.name,
+            reason=body.reason,
+            utc_us=context.clock.utc_us(),
+        )
+    return get_deployment(name, context, who)
