@@ -3,7 +3,10 @@
 import base64
 import socket
 import ssl
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,7 +32,7 @@ from fleet_server.alerts import Cause
 from fleet_server.channels import Mail, Webhook, channels
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.settings import MailSettings, ServerSettings
-from fleet_server.storage.tables import training_jobs
+from fleet_server.storage.tables import devices, training_jobs
 from fleet_server.teller import Teller
 from fleet_server.telling import Channel
 from fleet_server.watch import Watch, releases_due
@@ -465,3 +468,36 @@ def test_a_refusal_is_no_retry(fleet: Fleet) -> None:
         _turn(teller)
         fleet.clock.now_us += HOUR_US
     assert way.asked == 1
+
+
+@pytest.mark.e2e
+def test_a_running_server_tells_of_a_silent_car_by_itself(tmp_path: Path, hook: Hook) -> None:
+    state = tmp_path / "server"
+    made = Fleet(state)
+    made.add_car()
+    with made.database.write() as connection:
+        connection.execute(devices.update().values(enrolled_utc_us=0))
+    made.close()
+    (state / "server.toml").write_text(
+        f'webhooks = ["{hook.url}"]\ncar_silent_s = 60.0\nbroker_port = {_free_port()}\n'
+    )
+    with (tmp_path / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "shared", "server", "--state", str(state), "--role", "control"],
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            deadline = time.monotonic() + 30.0
+            while not hook.received:
+                assert server.poll() is None, (tmp_path / "log").read_text()
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.05)
+        finally:
+            server.terminate()
+            assert server.wait(20) == 0
+    ((_, headers, body),) = hook.received
+    assert msgspec.json.decode(body)["data"]["subject"] == "car-1"
+    key = SigningKey.load(state / "keys" / "webhook.key")
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    key.public.verify(base64.b64decode(headers["webhook-signature"].removeprefix("v1a,")), signed)
