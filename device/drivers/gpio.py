@@ -3,6 +3,8 @@
 Laws:
 - the pin factory is handed in: real pins and simulated ones run the same code;
 - gpiozero's callbacks (its own thread) only count or queue; the control loop reads;
+- what a pin factory's library raises is named by who made the factory, as `errors`: gpiozero passes
+  it on as it is, and lgpio's is neither an `OSError` nor gpiozero's;
 - an output keeps its level when its process dies, so closing switches everything off first.
 """
 
@@ -20,6 +22,8 @@ from shared.errors import HardwareError
 
 _BOUNCE_S = 0.02
 _MAX_WAITING_PRESSES = 8
+
+Errors = tuple[type[Exception], ...]
 
 Bcm = Annotated[int, msgspec.Meta(ge=0, le=27)]
 """A pin by its BCM number, as gpiozero and the Raspberry Pi's documents count."""
@@ -44,14 +48,15 @@ class Pins(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class GpioWheels:
     """`Wheels`: two motors behind phase/enable drivers, two encoders counted by rising edges."""
 
-    def __init__(self, pins: Pins, pin_factory: Any) -> None:
+    def __init__(self, pins: Pins, pin_factory: Any, *, errors: Errors = ()) -> None:
         """Take the pins; both motors stand.
 
         Raises:
             HardwareError: a pin is in use or there are none.
         """
         self._counts = [0, 0]
-        with _translated("wheels"):
+        self._translated = partial(_translated, "wheels", errors)
+        with self._translated():
             self._motors = (
                 PhaseEnableMotor(pins.left_phase, pins.left_enable, pin_factory=pin_factory),
                 PhaseEnableMotor(pins.right_phase, pins.right_enable, pin_factory=pin_factory),
@@ -63,7 +68,7 @@ class GpioWheels:
 
     def set_duty(self, left: float, right: float) -> None:
         """Drive each wheel with a duty of -1 (full back) to 1 (full forward)."""
-        with _translated("wheels"):
+        with self._translated():
             for motor, duty in zip(self._motors, (left, right), strict=True):
                 motor.value = min(1.0, max(-1.0, duty))
 
@@ -73,7 +78,7 @@ class GpioWheels:
 
     def stop(self) -> None:
         """Cut both motors; does nothing once closed."""
-        with _translated("wheels"):
+        with self._translated():
             for motor in self._motors:
                 if not motor.closed:
                     motor.stop()
@@ -81,7 +86,7 @@ class GpioWheels:
     def close(self) -> None:
         """Cut both motors and release the pins."""
         self.stop()
-        with _translated("wheels"):
+        with self._translated():
             for device in (*self._motors, *self._encoders):
                 device.close()
 
@@ -92,29 +97,30 @@ class GpioWheels:
 class GpioSignals:
     """`Signals`: a lamp and an active buzzer."""
 
-    def __init__(self, pins: Pins, pin_factory: Any) -> None:
+    def __init__(self, pins: Pins, pin_factory: Any, *, errors: Errors = ()) -> None:
         """Take the pins; both are off.
 
         Raises:
             HardwareError: a pin is in use or there are none.
         """
-        with _translated("signals"):
+        self._translated = partial(_translated, "signals", errors)
+        with self._translated():
             self._led = LED(pins.led, pin_factory=pin_factory)
             self._buzzer = Buzzer(pins.buzzer, pin_factory=pin_factory)
 
     def set_led(self, *, on: bool) -> None:
         """Switch the lamp."""
-        with _translated("signals"):
+        with self._translated():
             _switch(self._led, on=on)
 
     def set_buzzer(self, *, on: bool) -> None:
         """Switch the buzzer."""
-        with _translated("signals"):
+        with self._translated():
             _switch(self._buzzer, on=on)
 
     def close(self) -> None:
         """Switch both off and release the pins."""
-        with _translated("signals"):
+        with self._translated():
             self._led.close()
             self._buzzer.close()
 
@@ -122,19 +128,20 @@ class GpioSignals:
 class GpioControls:
     """`Controls`: three buttons to ground; X parks, Y parks by the sensor, B stops."""
 
-    def __init__(self, pins: Pins, pin_factory: Any) -> None:
+    def __init__(self, pins: Pins, pin_factory: Any, *, errors: Errors = ()) -> None:
         """Take the pins and listen.
 
         Raises:
             HardwareError: a pin is in use or there are none.
         """
         self._waiting: deque[Press] = deque(maxlen=_MAX_WAITING_PRESSES)
+        self._translated = partial(_translated, "buttons", errors)
         meanings: tuple[tuple[int, Press], ...] = (
             (pins.button_park, "park"),
             (pins.button_park_by_sensor, "park_by_sensor"),
             (pins.button_stop, "stop"),
         )
-        with _translated("buttons"):
+        with self._translated():
             self._buttons = tuple(
                 _button(pin, partial(self._waiting.append, press), pin_factory)
                 for pin, press in meanings
@@ -146,7 +153,7 @@ class GpioControls:
 
     def close(self) -> None:
         """Release the pins."""
-        with _translated("buttons"):
+        with self._translated():
             for button in self._buttons:
                 button.close()
 
@@ -174,8 +181,8 @@ def _switch(output: Any, *, on: bool) -> None:
 
 
 @contextmanager
-def _translated(what: str) -> Iterator[None]:
+def _translated(what: str, errors: Errors) -> Iterator[None]:
     try:
         yield
-    except (GPIOZeroError, OSError) as error:
+    except (GPIOZeroError, OSError, *errors) as error:
         raise HardwareError(f"{what}: {error}") from error

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import msgspec
+from gpiozero import GPIOZeroError
 
 from device.drivers.camera import Picamera2Camera, UnconfiguredCamera, configure
 from device.drivers.cutoff import GpioCutoff
 from device.drivers.gamepad import GamepadControls, InputDevice, MergedControls
-from device.drivers.gpio import GpioControls, GpioSignals, GpioWheels, Pins
+from device.drivers.gpio import Errors, GpioControls, GpioSignals, GpioWheels, Pins
 from device.drivers.rangefinder import Vl53l0xRange
 from device.hardware import Controls, Instruments
 from shared import settings
@@ -63,13 +64,13 @@ def open_instruments(configuration: Path | None) -> Instruments:
     wired = settings.load(PiConfiguration, configuration, prefix=_PREFIX)
     clock = SystemClock()
     with ExitStack() as opened, _missing_libraries():
-        factory = _pin_factory()
+        factory, errors = _pin_factory()
         opened.callback(factory.close)
-        wheels = GpioWheels(wired.pins, factory)
+        wheels = GpioWheels(wired.pins, factory, errors=errors)
         opened.callback(wheels.close)
-        signals = GpioSignals(wired.pins, factory)
+        signals = GpioSignals(wired.pins, factory, errors=errors)
         opened.callback(signals.close)
-        buttons = GpioControls(wired.pins, factory)
+        buttons = GpioControls(wired.pins, factory, errors=errors)
         opened.callback(buttons.close)
         controls = _with_gamepad(buttons, wired.gamepad, clock)
         camera = _camera(wired)
@@ -97,19 +98,32 @@ def open_cutoff(configuration: Path | None) -> GpioCutoff:
     """
     wired = settings.load(PiConfiguration, configuration, prefix=_PREFIX)
     with _missing_libraries():
-        import lgpio
+        factory, errors = _pin_factory()
+    return GpioCutoff(wired.pins, factory, errors=errors)
 
-        return GpioCutoff(wired.pins, _pin_factory(), errors=(lgpio.error,))
 
+def _pin_factory() -> tuple[Any, Errors]:
+    """Return the pins of this machine, and the errors that their library raises.
 
-def _pin_factory() -> Any:
-    from gpiozero.exc import BadPinFactory
-    from gpiozero.pins.lgpio import LGPIOFactory
-
+    Raises:
+        HardwareError: there are none, or this user may not use them.
+    """
     try:
-        return LGPIOFactory()
-    except (BadPinFactory, OSError) as error:
-        raise HardwareError(f"no GPIO pins here: {error}") from error
+        import lgpio
+        from gpiozero.pins.lgpio import LGPIOFactory
+    except OSError as error:
+        # It makes a pipe in the working directory as it is imported (joan2937/lg, issue 22).
+        raise HardwareError(
+            f"lgpio needs a working directory that this user may write to, not {Path.cwd()}: "
+            f"{error.strerror}"
+        ) from None
+    errors: Errors = (lgpio.error,)
+    try:
+        return LGPIOFactory(), errors
+    except (GPIOZeroError, OSError, *errors) as error:
+        raise HardwareError(
+            f"no GPIO pins here: {error}; on a Raspberry Pi, is this user in the group gpio?"
+        ) from error
 
 
 def _with_gamepad(buttons: GpioControls, wanted: str, clock: Clock) -> Controls:
@@ -162,6 +176,6 @@ def _missing_libraries() -> Iterator[None]:
     except ModuleNotFoundError as error:
         raise UsageError(
             f"the hardware backend 'pi' needs {error.name}, which this machine does not have; on a "
-            "Raspberry Pi: apt install python3-picamera2 && pip install 'parkfleet[device,pi]'; "
-            "elsewhere: use 'sim'"
+            "Raspberry Pi: apt install python3-picamera2 python3-lgpio python3-evdev, and "
+            "pip install 'parkfleet[device,pi]'; elsewhere: use 'sim'"
         ) from None

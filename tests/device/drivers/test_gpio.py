@@ -71,3 +71,25 @@ def test_a_pin_in_use_is_a_hardware_error(factory: MockFactory) -> None:
     with pytest.raises(HardwareError, match="wheels"):
         GpioWheels(PINS, factory)
     wheels.close()
+
+
+class LibraryError(Exception):
+    """As lgpio's: of no family."""
+
+
+class _DeadPin(MockPWMPin):  # type: ignore[misc] # gpiozero ships no types
+    def _change_state(self, value: float) -> bool:
+        if self.factory.is_dead:
+            raise LibraryError("bad GPIO write")
+        return bool(super()._change_state(value))
+
+
+def test_what_the_pins_own_library_raises_is_a_fault_of_the_hardware() -> None:
+    factory = MockFactory(pin_class=_DeadPin)
+    factory.is_dead = False
+    wheels = GpioWheels(PINS, factory, errors=(LibraryError,))
+    factory.is_dead = True
+    with pytest.raises(HardwareError, match="bad GPIO write"):
+        wheels.set_duty(-0.5, -0.5)
+    factory.is_dead = False
+    wheels.close()
