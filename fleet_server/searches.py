@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from sqlalchemy import Column, Connection, Row, Select, func, select
+from sqlalchemy import Column, Connection, Row, Select, Table, func, select
 from sqlalchemy.sql import ColumnElement
 
 from fleet_server.rows import equal, fields, views
@@ -106,6 +106,14 @@ def pairs_after(
         .limit(limit)
     )
     return query if last is None else query.where(samples.c.id <= last)
+
+
+def begin(database: Database, table: Table, since_utc_us: int | None, after: int) -> int:
+    """Return the row id to go on after in a list of what was received since a time, if any."""
+    if since_utc_us is None:
+        return after
+    with database.read() as connection:
+        return max(after, first_from(connection, table.c.received_utc_us, since_utc_us) - 1)
 
 
 def first_from(connection: Connection, column: Column[int], value: int) -> int:

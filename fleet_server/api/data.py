@@ -22,8 +22,9 @@ from fleet_server.api.filters import (
     Until,
 )
 from fleet_server.api.links import of_first
-from fleet_server.api.paging import Cursor, Limit, page
+from fleet_server.api.paging import Cursor, Limit, page, page_until
 from fleet_server.api.problems import documented
+from fleet_server.storage.tables import batches, manoeuvres
 from fleet_server.views import BatchView, ManoeuvreView, Page, SampleView
 from shared.ids import SampleKey, sha256_hex
 
@@ -167,12 +168,15 @@ def list_manoeuvres(
     limit: Limit = 100,
     device: OfDevice = None,
     deployment: OfDeployment = None,
+    since_utc_us: Since = None,
+    until_utc_us: Until = None,
 ) -> Page[ManoeuvreView]:
     """List the manoeuvres that ended, with the error of the model that steered them."""
+    after = searches.begin(context.database, manoeuvres, since_utc_us, cursor)
     found = context.queries.manoeuvres(
-        device=device, deployment=deployment, after=cursor, limit=limit
+        device=device, deployment=deployment, after=after, limit=limit
     )
-    return page(found, limit)
+    return page_until(found, limit, until_utc_us)
 
 
 @router.get("/batches", responses=of_first(("get_batch", "get_batch_lineage"), sha256="sha256"))
@@ -183,9 +187,13 @@ def list_batches(
     cursor: Cursor = 0,
     limit: Limit = 100,
     device: OfDevice = None,
+    since_utc_us: Since = None,
+    until_utc_us: Until = None,
 ) -> Page[BatchView]:
     """List the messages in which pairs arrived."""
-    return page(context.queries.batches(device=device, after=cursor, limit=limit), limit)
+    after = searches.begin(context.database, batches, since_utc_us, cursor)
+    found = context.queries.batches(device=device, after=after, limit=limit)
+    return page_until(found, limit, until_utc_us)
 
 
 @router.get("/batches/{sha256}", responses=documented(404))

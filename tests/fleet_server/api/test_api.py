@@ -17,7 +17,7 @@ from shared.messages import Batch
 from shared.signing import SigningKey
 from shared.task import WALL_DISTANCE
 from tests.fleet_server.api.conftest import Login
-from tests.fleet_server.fleet import BOOT, DEPLOYMENT, MODEL, Fleet, drive, jpeg, sample
+from tests.fleet_server.fleet import BOOT, DEPLOYMENT, MODEL, START_US, Fleet, drive, jpeg, sample
 
 API = "/api/v1"
 PROBLEM = "application/problem+json"
@@ -146,6 +146,46 @@ def test_samples_are_filtered(
         fleet.send(drive(manoeuvre))
     body = client.get(f"{API}/samples", params=query, headers=login("viewer")).json()
     assert len(body["items"]) == count
+
+
+@pytest.mark.parametrize("path", ["batches", "manoeuvres"])
+@pytest.mark.parametrize(
+    ("since_s", "until_s", "rows"),
+    [
+        (None, None, [0, 1, 2, 3]),
+        (1, None, [1, 2, 3]),
+        (None, 2, [0, 1]),
+        (1, 3, [1, 2]),
+        (9, None, []),
+        (None, 0, []),
+    ],
+)
+def test_what_arrived_is_listed_by_the_time_of_its_receipt(
+    *,
+    fleet: Fleet,
+    client: TestClient,
+    login: Login,
+    path: str,
+    since_s: int | None,
+    until_s: int | None,
+    rows: list[int],
+) -> None:
+    for manoeuvre in range(4):
+        fleet.send(drive(manoeuvre))
+        fleet.clock.now_us += 1_000_000
+    query: dict[str, int] = {"limit": 1}
+    if since_s is not None:
+        query["since_utc_us"] = START_US + since_s * 1_000_000
+    if until_s is not None:
+        query["until_utc_us"] = START_US + until_s * 1_000_000
+    seen, headers = [], login("viewer")
+    while True:
+        found = client.get(f"{API}/{path}", params=query, headers=headers).json()
+        seen += [(each["received_utc_us"] - START_US) // 1_000_000 for each in found["items"]]
+        if found["next_cursor"] is None:
+            break
+        query["cursor"] = found["next_cursor"]
+    assert seen == rows
 
 
 def test_a_manoeuvre_shows_the_error_of_its_model(
