@@ -28,6 +28,8 @@ from shared.errors import UsageError
 _MESSAGE_LIMIT_BYTES = max(row.limit_bytes for row in topics.TABLE)
 _QUEUED_BYTES = 64 * 1024 * 1024
 _QUEUED_MESSAGES = 10_000
+_INFLIGHT = 100
+"""Sent and not acknowledged yet: several times what the server takes together, else it waits."""
 _HANDSHAKE = "tlsv1.2"
 
 
@@ -158,7 +160,7 @@ def _configuration_lines(folder: Folder, listener: Listener) -> Iterator[str]:
     yield f"message_size_limit {_MESSAGE_LIMIT_BYTES}"
     yield f"max_queued_messages {_QUEUED_MESSAGES}"
     yield f"max_queued_bytes {_QUEUED_BYTES}"
-    yield "max_inflight_messages 20"
+    yield f"max_inflight_messages {_INFLIGHT}"
     yield "log_dest stderr"
     # Each connection that is refused leaves a line of type notice.
     for kind in ("error", "warning", "notice", "information"):

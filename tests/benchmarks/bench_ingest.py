@@ -181,7 +181,7 @@ def mosquitto(folder: Path) -> Iterator[int]:
         raise UsageError("this benchmark needs mosquitto (apt install mosquitto)")
     port = _free_port()
     # Limits as `parkfleet broker config` writes them; rights are not what is measured.
-    lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "max_inflight_messages 20")
+    lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "max_inflight_messages 100")
     path = folder / "mosquitto.conf"
     path.write_text("\n".join((*lines, "max_queued_messages 10000", "log_type error\n")))
     with _process([_MOSQUITTO, "-c", str(path)], port):
