@@ -195,7 +195,7 @@ def look(home: Home) -> CarStatus:
     if not home.journal.exists():
         raise UsageError(f"no car in {home.root}: start one with `parkfleet device drive`")
     identity = home.identity(home.settings())
-    journal = Journal.open(home.journal)
+    journal = Journal.open_to_look(home.journal)
     try:
         desired = journal.desired()
         return CarStatus(
@@ -226,8 +226,12 @@ def _text(found: CarStatus) -> str:
     target = found.desired.target if found.desired else None
     pairs = (
         f"{counts.pairs_logged} logged, {counts.pairs_sent} sent, {counts.queue_depth} waiting, "
-        f"{counts.pairs_rejected} rejected, {counts.pairs_dropped} dropped"
+        f"{counts.pairs_rejected} rejected, {counts.pairs_withheld} withheld, "
+        f"{counts.pairs_dropped} dropped"
     )
+    dropped = [f"{pairs} {reason}" for reason, pairs in counts.dropped.items()]
+    if counts.pictures_dropped:
+        dropped.append(f"{counts.pictures_dropped} pictures of pairs that were sent")
     rows = (
         ("device", f"{found.device} ({'enrolled' if found.enrolled else 'not enrolled'})"),
         ("fingerprint", found.fingerprint or "no key yet"),
@@ -237,6 +241,8 @@ def _text(found: CarStatus) -> str:
         ("slots", slots),
         ("desired", target or "nothing"),
         ("pairs", pairs),
+        ("dropped", ", ".join(dropped) or "nothing"),
+        ("faults", "; ".join(driving.faults if driving else ()) or "none"),
     )
     return "\n".join(f"{name:<11} {value}" for name, value in rows)
 

@@ -126,7 +126,7 @@ def export(home_folder: Path, *, out: Path, as_json: bool) -> None:
     home = Home(home_folder)
     if not home.journal.exists():
         raise UsageError(f"no car in {home.root}: start one with `parkfleet device drive`")
-    journal = Journal.open(home.journal)
+    journal = Journal.open_to_look(home.journal)
     try:
         done = write(journal, out)
     finally:

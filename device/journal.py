@@ -36,7 +36,7 @@ from device.journal_records import (
 )
 from device.journal_state import StateTables
 from device.journal_watch import ASKED, WatchTables
-from shared.errors import RefusedError
+from shared.errors import RefusedError, RetryLaterError
 from shared.ids import SampleKey, boot_id
 from shared.messages import UPLOAD_ORDER, UploadLevel
 from shared.samples import ManoeuvreEnd, Picture, Sample, content_hash
@@ -72,6 +72,22 @@ class Journal(StateTables, WatchTables, CountTables, ClosingTables):
             RetryLaterError: it cannot be read either.
         """
         return cls(open_for_reading(path))
+
+    @classmethod
+    def open_to_look(cls, path: Path) -> "Journal":
+        """Return the journal at `path`, for reading only where the disk takes nothing.
+
+        Raises:
+            UsageError, RefusedError: as `open`.
+            RetryLaterError: it cannot be read either.
+        """
+        try:
+            return cls.open(path)
+        except RetryLaterError as error:
+            try:
+                return cls.open_for_reading(path)
+            except RetryLaterError:
+                raise error from None
 
     def start_boot(self, entropy: bytes) -> str:
         """Return a new boot id from the persisted counter and four random bytes of `entropy`."""

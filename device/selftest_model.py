@@ -73,7 +73,7 @@ def answers(home: Home) -> str:
 def _active(home: Home) -> TfliteModel:
     if not home.journal.exists():
         raise NothingToTestError("no journal yet: this car never drove")
-    journal = Journal.open(home.journal)
+    journal = Journal.open_to_look(home.journal)
     try:
         digest = journal.active_model()
     finally:

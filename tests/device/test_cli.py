@@ -12,7 +12,7 @@ import pytest
 from device.home import Home
 from device.journal import Journal
 from shared import cli
-from tests.device.fakes import TINY, Car
+from tests.device.fakes import TINY, Car, World
 
 
 def test_status_tells_what_the_journal_holds(
@@ -26,7 +26,23 @@ def test_status_tells_what_the_journal_holds(
     assert found["drive"]["loaded"] == TINY.sha256
     assert found["journal"]["queue_depth"] == len(car.samples())
     assert cli.run(["device", "status", "--home", str(tmp_path)]) == 0
-    assert TINY.sha256[:12] in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert TINY.sha256[:12] in shown
+    assert "faults      none" in shown
+
+
+def test_status_tells_what_was_lost_and_what_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    car = Car(tmp_path, World(range_fails_from_us=2_000_000))
+    car.drive(6.0, {0.2: "park_by_sensor"})
+    journal = Journal.open(car.home.journal)
+    journal.count_dropped("queue_full", 3, car.ends()[0].boot)
+    journal.close()
+    assert cli.run(["device", "status", "--home", str(tmp_path)]) == 0
+    shown = capsys.readouterr().out
+    assert "range_sensor_failed" in shown.split("faults")[1]
+    assert "3 queue_full" in shown
 
 
 @pytest.mark.parametrize(

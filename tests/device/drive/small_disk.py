@@ -8,12 +8,16 @@
 import json
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from device.drive.wishes import Wishes
 from device.journal import Journal
 from device.live import Live, LiveSocket
 from device.settings import DeviceSettings
+from shared import cli
 from tests.device.fakes import TINY, Car
 
 MANOEUVRES = 36
@@ -97,7 +101,18 @@ def read_only(folder: Path) -> dict[str, object]:
     wishes = Wishes(car.home, None)
     wishes.look()
     stood_mm.append(park(car))
-    return {"stood_mm": stood_mm, "knows_model": wishes.model == TINY.sha256}
+    home = ["--home", str(folder)]
+    with TemporaryDirectory() as elsewhere, redirect_stdout(StringIO()) as told:
+        looks = [
+            cli.run(["device", *command, *home])
+            for command in (["status"], ["export", "--out", elsewhere])
+        ]
+    return {
+        "stood_mm": stood_mm,
+        "knows_model": wishes.model == TINY.sha256,
+        "looks": looks,
+        "told": told.getvalue(),
+    }
 
 
 if __name__ == "__main__":

@@ -63,4 +63,9 @@ def test_a_disk_that_fills_up_costs_the_pairs_that_teach_least_and_says_so(
 
 
 def test_on_a_read_only_disk_the_car_parks_by_the_model_it_had(tmp_path: Path) -> None:
-    assert on_small_disk("read_only", tmp_path)["knows_model"]
+    found = on_small_disk("read_only", tmp_path)
+    assert found["knows_model"]
+    # And its owner can still look at the journal, and save what is in it.
+    assert found["looks"] == [0, 0]
+    assert "loaded" in found["told"]
+    assert "pairs in /" in found["told"]
