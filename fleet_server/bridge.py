@@ -31,8 +31,8 @@ _ASK_AGAIN_US = 5_000_000
 _PAUSE_US = 20_000
 _TOGETHER = 20
 _TOGETHER_BYTES = 4 * 1024 * 1024
-"""How much is taken together: a commit costs as much as a batch does. No more than a fifth of what a
-broker sends unacknowledged (`parkfleet broker config`), so that the next messages come meanwhile."""
+"""How much is taken together, since a commit costs as much as a batch does: no more than a fifth of
+what a broker sends unacknowledged (`parkfleet broker config`), so that more comes meanwhile."""
 
 SHARED_BATCHES = f"$share/ingest/{topics.BATCH.filter()}"
 """The filter under which each batch reaches one of several ingest processes."""
