@@ -14,6 +14,7 @@ That a manoeuvre went wrong the person sees by where the car stands: farther tha
 where the scene says it should.
 """
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -26,6 +27,8 @@ from hardware_sim import scene as scenes
 from hardware_sim.pins import WorldPinFactory
 from hardware_sim.script import Desk, Progress, Truth, Way
 from hardware_sim.world import Placement, World
+
+_log = logging.getLogger(__name__)
 
 PARKED_MM: Final = 25.0
 _SETTLE_US: Final = 400_000
@@ -188,6 +191,12 @@ class Person:
         # Truth first: what progress counts as driven can then be joined with its pairs.
         self._desk.add_truth(manoeuvre.truth, former.run)
         self._desk.tell(self._progress)
+        if self.has_finished:
+            _log.info(
+                "order_finished run=%d parked=%d of=%d contacts=%d; another run in %s starts anew",
+                *(former.run, self._progress.parked, done, self._progress.contacts),
+                self._desk.script,
+            )
 
     def _enter_scene(self) -> None:
         if self._order.scene != self._scene_name:

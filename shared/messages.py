@@ -50,7 +50,8 @@ class Slot(Record, frozen=True):
 class Status(Record, frozen=True):
     """What a car reports of itself. `loaded` is the digest drive has in memory, not a wish.
 
-    `dropped` says why the `pairs_dropped` were lost or given up: pairs by reason.
+    `dropped` says why the `pairs_dropped` were lost or given up: pairs by reason. Its `pictures`
+    are none of them, but pictures alone, given up after their pairs were sent.
     """
 
     device: DeviceName

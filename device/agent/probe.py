@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 PROBE_LIMIT_US = 60_000_000
 """How long the child may take, the start of Python on a slow Pi included."""
 
-LATENCY_LIMIT_US = 150_000
-"""The most that an estimate may take: older frames than this stop the car (`device.parking`)."""
+LATENCY_LIMIT_US = 33_333
+"""The most that an estimate may take: a frame's time (`device.drive.loop`). One that takes longer
+would be driven by, picture by picture, until it is older than parking allows.
+"""
 
 _MEMORY_LIMIT_BYTES = 2 * 1024**3
 _CPU_LIMIT_S = 50

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from device.journal import Journal
+from device.journal import Journal, JournalCounts
 from shared import __version__
 from shared.clock import Clock
 from shared.errors import RetryLaterError
@@ -19,6 +19,9 @@ from shared.messages import Slot, Status, UploadLevel
 
 NO_BOOT = "00000000-00000000"
 """The boot of a car whose drive never ran."""
+
+PICTURES = "pictures"
+"""Under which reason pictures are counted that were given up after their pairs were sent."""
 
 _THERMOMETER = Path("/sys/class/thermal/thermal_zone0/temp")
 
@@ -57,12 +60,17 @@ def make_status(
         queue_depth=counts.queue_depth,
         pairs_logged=counts.pairs_logged,
         pairs_dropped=counts.pairs_dropped,
-        dropped=counts.dropped,
+        dropped=_dropped(counts),
         disk_free_bytes=_disk_free_bytes(folder),
         temperature_c=_temperature_c(),
         versions={"parkfleet": __version__, "python": platform.python_version()},
         faults=tuple(fault[:200] for fault in faults[:16]),
     )
+
+
+def _dropped(counts: JournalCounts) -> dict[str, int]:
+    pictures = counts.pictures_dropped
+    return {**counts.dropped, **({PICTURES: pictures} if pictures else {})}
 
 
 def is_news(last: Status | None, now: Status) -> bool:

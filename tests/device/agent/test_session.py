@@ -132,6 +132,11 @@ def test_what_was_given_up_is_reported_with_its_reason(car: Car) -> None:
     car.agent.handle(Connected())
     (told,) = status(car.agent.tick())
     assert (told.pairs_dropped, told.dropped) == (3, {"crowded": 3})
+    with car.journal.writing():
+        car.journal.count("pictures_dropped", 2)
+    car.clock.now_us += SECOND
+    (told,) = status(car.agent.tick())
+    assert (told.pairs_dropped, told.dropped) == (3, {"crowded": 3, "pictures": 2})
 
 
 def test_waiting_pairs_are_sent_and_leave_the_queue_on_the_signed_receipt(car: Car) -> None:
