@@ -125,7 +125,7 @@ def serve(server: Server) -> bool:
     # What is loaded stays loaded: looking through it again for every few batches costs a tenth.
     gc.freeze()
     gc.set_threshold(_GARBAGE, 50, 100)
-    stop, died = threading.Event(), threading.Event()
+    stop, died = server.context.stopping, threading.Event()
     listener = _listen(server.context.settings) if server.role in ("all", "api") else None
     web = None if listener is None else _web(server)
     if listener is not None:
@@ -204,15 +204,28 @@ def _relay(stop: threading.Event, web: uvicorn.Server | None) -> None:
         web.should_exit = True
 
 
+class _Web(uvicorn.Server):
+    """The web server, which at a signal waits for its connections: streams are told to end."""
+
+    def __init__(self, config: uvicorn.Config, stop: threading.Event) -> None:
+        super().__init__(config)
+        self._stop = stop
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._stop.set()
+        super().handle_exit(sig, frame)
+
+
 def _web(server: Server) -> uvicorn.Server:
-    return uvicorn.Server(
+    return _Web(
         uvicorn.Config(
             application(server),
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=_GRACE_S,
             server_header=False,
-        )
+        ),
+        server.context.stopping,
     )
 
 

@@ -1,5 +1,6 @@
 """What the routes work on, and how a request reaches it."""
 
+import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from shared.signing import SigningKey
 class Context:
     """One server's parts. Since the start, `outcomes` counts batches, and `traffic` requests.
 
-    `open` counts what is open now: event streams.
+    `open` counts what is open now: event streams. They end once `stopping` is set.
     """
 
     state: Path
@@ -32,6 +33,7 @@ class Context:
     outcomes: Counter[str]
     traffic: Traffic = field(default_factory=Traffic)
     open: Counter[str] = field(default_factory=Counter)
+    stopping: threading.Event = field(default_factory=threading.Event)
 
     @property
     def queries(self) -> Queries:

@@ -2,8 +2,8 @@
 
 Laws:
 - an event is the whole state as its list shows it, so that a client that missed some has all;
-- a stream ends by itself after `event_stream_s` at the latest, and no sooner told than its subject
-  has ended; clients connect again, as EventSource does;
+- a stream ends with its subject, when the server stops, and after `event_stream_s` at the latest;
+  clients connect again, as EventSource does;
 - only so many streams are open at once: the next one is answered 503.
 """
 
@@ -66,6 +66,9 @@ def respond(
     async def look() -> V:
         return await anyio.to_thread.run_sync(read)
 
+    def ends(found: V) -> bool:
+        return is_over(found) or context.stopping.is_set()
+
     async def pause() -> None:
         await anyio.sleep(LOOK_S)
 
@@ -73,7 +76,7 @@ def respond(
 
     async def counted() -> AsyncIterator[bytes]:
         with _counted(context):
-            async for piece in pieces(look, is_over, pause, looks=looks):
+            async for piece in pieces(look, ends, pause, looks=looks):
                 yield piece
 
     headers = {"Cache-Control": "no-store"}

@@ -269,6 +269,23 @@ def test_a_signal_ends_the_server_cleanly_and_its_state_is_usable(
     world.start_server()
 
 
+def test_a_signal_ends_open_streams_of_events_without_a_word_of_complaint(
+    world: World, car: Car
+) -> None:
+    log = world.state.parent / "server.log"
+    url = f"http://127.0.0.1:{world.http_port}/api/v1/devices/{car.name}/events"
+    headers = {"Authorization": f"Bearer {world.token}"}
+    before = len(log.read_text())
+    with httpx2.stream("GET", url, headers=headers, timeout=WAIT_S) as answer:
+        lines = answer.iter_lines()
+        assert car.name in next(lines)
+        world.server.send_signal(signal.SIGTERM)
+        assert not any("Traceback" in line for line in lines)
+    assert world.server.wait(WAIT_S) == 0
+    assert "Traceback" not in log.read_text()[before:]
+    world.start_server()
+
+
 @pytest.mark.parametrize("role", ["ingest", "control"])
 def test_a_part_alone_ends_on_a_signal(world: World, role: str) -> None:
     part = world.start("server", *world.server_arguments(), "--role", role)
