@@ -7,7 +7,8 @@ Laws:
   `pictures_dropped`;
 - the end of a manoeuvre stays as long as any of its pairs: without it these would look cut short;
 - transactions are small, so that the other process waits for none of them, and so that they fit
-  into the room that SQLite keeps in its log when the disk is full;
+  into the room that SQLite keeps in its log when the disk is full; what to delete is looked for
+  before they begin, since that may read a whole journal;
 - memory is bounded: rows are looked at in blocks, without their bodies.
 
 The file does not shrink: the pages of deleted rows are written to again.
@@ -94,24 +95,28 @@ def _reach_bytes(journal: Journal, path: Path, budget: Budget) -> int:
 
 def _discard(journal: Journal) -> int:
     """Delete the oldest rows that the server answered for; return how many pairs there were."""
-    with journal.writing():
-        rows = journal.db.execute(
+    with journal.reading():
+        pairs = journal.db.execute(
             "SELECT boot, sequence FROM samples AS s WHERE sent <> 0 AND NOT EXISTS ("
             " SELECT 1 FROM pictures AS p"
             " WHERE p.boot = s.boot AND p.sequence = s.sequence AND p.sent = 0)"
             " LIMIT ?",
             (_BATCH,),
         ).fetchall()
-        _delete(journal, rows)
-        journal.count("pairs_discarded", len(rows))
-        journal.db.execute(
-            "DELETE FROM manoeuvres WHERE rowid IN ("
-            " SELECT m.rowid FROM manoeuvres AS m WHERE sent <> 0 AND NOT EXISTS ("
+    # What the server answered for stays so: nothing found above has become another's meanwhile.
+    with journal.writing():
+        _delete(journal, pairs)
+        journal.count("pairs_discarded", len(pairs))
+    with journal.reading():
+        ends = journal.db.execute(
+            "SELECT boot, manoeuvre FROM manoeuvres AS m WHERE sent <> 0 AND NOT EXISTS ("
             " SELECT 1 FROM samples AS s WHERE s.boot = m.boot AND s.manoeuvre = m.manoeuvre)"
-            " LIMIT ?)",
+            " LIMIT ?",
             (_BATCH,),
-        )
-    return len(rows)
+        ).fetchall()
+    with journal.writing():
+        journal.db.conn.executemany("DELETE FROM manoeuvres WHERE boot = ? AND manoeuvre = ?", ends)
+    return len(pairs)
 
 
 def _cells(journal: Journal) -> dict[Cell, int]:

@@ -11,7 +11,9 @@ Buttons are named by what is printed on them. The kernel's codes are those of
 their drivers correct.
 """
 
+import struct
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from device.hardware import Controls, Press
@@ -25,6 +27,33 @@ _MEANINGS: dict[int, Press] = {
     0x131: "stop",  # BTN_B
 }
 _LOOK_EVERY_US = 2_000_000
+_LONG_BITS = 8 * struct.calcsize("P")
+
+SYSFS = Path("/sys/class/input")
+"""Where the kernel tells which input devices there are."""
+
+
+def find_gamepads(inputs: Path = SYSFS) -> list[str]:
+    """Return the device files of what has buttons X, Y and B, as the kernel tells under `inputs`.
+
+    However it is connected: udev's links by id, which name joysticks, are made for USB alone. No
+    device is opened for this, so it takes well below a millisecond.
+    """
+    found = []
+    for entry in sorted(inputs.glob("event*"), key=lambda each: (len(each.name), each.name)):
+        try:
+            words = (entry / "device" / "capabilities" / "key").read_text(encoding="ascii").split()
+        except (OSError, UnicodeDecodeError):
+            continue
+        if all(_has(words, code) for code in _MEANINGS):
+            found.append(f"/dev/input/{entry.name}")
+    return found
+
+
+def _has(words: Sequence[str], code: int) -> bool:
+    """Tell whether bit `code` is set in a bitmap as the kernel prints it: longs, highest first."""
+    place, bit = divmod(code, _LONG_BITS)
+    return place < len(words) and bool(int(words[-1 - place], 16) >> bit & 1)
 
 
 class InputDevice(Protocol):

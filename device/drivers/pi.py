@@ -18,7 +18,7 @@ from gpiozero import GPIOZeroError
 
 from device.drivers.camera import Picamera2Camera, UnconfiguredCamera, configure
 from device.drivers.cutoff import GpioCutoff
-from device.drivers.gamepad import GamepadControls, InputDevice, MergedControls
+from device.drivers.gamepad import GamepadControls, InputDevice, MergedControls, find_gamepads
 from device.drivers.gpio import Errors, GpioControls, GpioSignals, GpioWheels, Pins
 from device.drivers.rangefinder import Vl53l0xRange
 from device.hardware import Controls, Instruments
@@ -28,7 +28,6 @@ from shared.errors import HardwareError, UsageError
 from shared.ids import END, Name
 
 _PREFIX = "PARKFLEET_PI"
-_INPUTS = Path("/dev/input/by-id")
 _GAMEPAD = Annotated[
     str, msgspec.Meta(pattern=rf"^(auto|none|/dev/input/[A-Za-z0-9/_.:-]+){END}", max_length=200)
 ]
@@ -40,8 +39,8 @@ class PiConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     The camera captures twice the size of the model's picture: averaging that down is 40 times
     cheaper than from 640x480. `range_offset_mm` is taken off each range before any calibration.
-    `gamepad` is "auto" for the first one there is, "none", or a device file such as
-    /dev/input/event5.
+    `gamepad` is "auto" for the first one there is, by cable or by Bluetooth, "none", or a device
+    file such as /dev/input/event5.
     """
 
     camera: Name = "rear"
@@ -132,9 +131,7 @@ def _with_gamepad(buttons: GpioControls, wanted: str, clock: Clock) -> Controls:
     from evdev import InputDevice as EvdevDevice
 
     def find() -> InputDevice | None:
-        # udev's own links: looking at names opens no device that is no gamepad.
-        by_id = sorted(str(link) for link in _INPUTS.glob("*-event-joystick"))
-        for path in by_id if wanted == "auto" else [wanted]:
+        for path in find_gamepads() if wanted == "auto" else [wanted]:
             try:
                 device: InputDevice = EvdevDevice(path)
             except OSError:

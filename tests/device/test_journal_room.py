@@ -1,5 +1,6 @@
 """The journal stays within its budget, and says what that cost."""
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,3 +162,31 @@ def test_freed_pages_are_used_again(journal: Journal) -> None:
         make_room(journal, 600_000)
         sizes.append(journal.one("PRAGMA page_count"))
     assert max(sizes[2:]) <= sizes[1] * 1.1
+
+
+def test_looking_for_what_may_go_keeps_nobody_from_writing(path: Path, journal: Journal) -> None:
+    samples = [sample(number) for number in range(4_000)]
+    fill(journal, samples)
+    # All sent, but none of the pictures: there is nothing to discard, and much to look at.
+    journal.mark(samples=[s.key for s in samples], manoeuvres=[(BOOT, 1)], outcome="sent")
+    other = sqlite3.connect(path, timeout=0.0, isolation_level=None)
+    refused = looks = 0
+
+    def write() -> None:
+        nonlocal refused, looks
+        looks += 1
+        try:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+        except sqlite3.OperationalError:
+            refused += 1
+
+    # Every so many steps of SQLite's machine, whatever it is doing.
+    journal.db.conn.set_progress_handler(write, 1_000)
+    try:
+        make_room(journal, used_bytes(journal) - 4096)
+    finally:
+        journal.db.conn.set_progress_handler(None, 0)
+        other.close()
+    assert looks > 50
+    assert refused < looks / 4

@@ -4,10 +4,12 @@ import errno
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import pytest
 from gpiozero.pins.mock import MockFactory, MockPWMPin
 
-from device.drivers.gamepad import GamepadControls, MergedControls
+from device.drivers.gamepad import GamepadControls, MergedControls, find_gamepads
 from device.drivers.gpio import GpioControls, Pins
 from device.hardware import Controls, Press
 from tests.device.fakes import FakeClock, World
@@ -98,3 +100,26 @@ def test_buttons_and_gamepad_are_one_set_of_controls() -> None:
     assert presses(merged) == ["park", "stop"]
     merged.close()
     assert one.is_closed
+
+
+def bitmap(codes: Iterable[int], bits: int) -> str:
+    """Return what the kernel prints of a device's keys: longs in hexadecimal, highest first."""
+    value = sum(1 << code for code in codes)
+    words = [value >> at & (1 << bits) - 1 for at in range(0, max(value.bit_length(), 1), bits)]
+    return " ".join(f"{word:x}" for word in reversed(words)) + "\n"
+
+
+@pytest.mark.parametrize("bits", [32, 64])
+def test_a_gamepad_is_known_by_its_buttons_however_it_is_connected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bits: int
+) -> None:
+    monkeypatch.setattr("device.drivers.gamepad._LONG_BITS", bits)
+    keyboard, mouse, wheel = range(1, 120), range(0x110, 0x118), range(0x120, 0x130)
+    codes = [keyboard, mouse, range(0x130, 0x13F), (), wheel, (A, X, Y, B)]
+    for number, keys in zip((0, 1, 10, 2, 3, 4), codes, strict=True):
+        folder = tmp_path / f"event{number}" / "device" / "capabilities"
+        folder.mkdir(parents=True)
+        (folder / "key").write_text(bitmap(keys, bits))
+    (tmp_path / "event5").mkdir()
+    (tmp_path / "mice").mkdir()
+    assert find_gamepads(tmp_path) == ["/dev/input/event4", "/dev/input/event10"]
