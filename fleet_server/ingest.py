@@ -16,11 +16,9 @@ Laws:
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Literal
 
 import msgspec
@@ -46,9 +44,6 @@ from shared.topics import BATCH, RECEIPT
 logger = logging.getLogger(__name__)
 
 _REASON_LENGTH = 200
-_AT_ONCE = 5
-"""Batches that are opened while those before them are being written."""
-
 _Opened = tuple[Received, Accepted | Outcome]
 _NOT_KEPT = (ErasedError, NotWelcomeError)
 """What is refused and leaves no copy: it is gone for good, or the car keeps it itself."""
@@ -83,7 +78,6 @@ class Ingest:
         self._clock = clock
         self._budget = budget or Budget()
         self._quotas = None if quota is None else Quotas(quota)
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="ingest")
         self.outcomes: Counter[str] = Counter()
 
     def take(self, topic: str, body: bytes) -> Reply | None:
@@ -103,14 +97,8 @@ class Ingest:
         if not received:
             return [None] * len(every)
         cars, tasks = self._look_up(received)
-        opened = (
-            [self._charged(_opened(each, cars, tasks)) for each in received[at : at + _AT_ONCE]]
-            for at in range(0, len(received), _AT_ONCE)
-        )
-        if self._database.objects is None and len(received) > _AT_ONCE:
-            outcomes = self._store_meanwhile(opened)
-        else:
-            outcomes = self._store_after(list(opened))
+        opened = [self._charged(_opened(each, cars, tasks)) for each in received]
+        outcomes = self._store(opened)
         replies = {
             id(each): self._answer(each, outcome)
             for each, outcome in zip(received, outcomes, strict=True)
@@ -136,45 +124,21 @@ class Ingest:
             self._quotas.charge(received.device, rows)
         return opened
 
-    def _store_after(self, opened: Sequence[list[_Opened]]) -> list[Outcome]:
+    def _store(self, opened: Sequence[_Opened]) -> list[Outcome]:
         """Store what is opened; objects are written before the transaction begins."""
-        bodies = {
-            each.received.sha256: each.received.body
-            for some in opened
-            for _, each in some
-            if isinstance(each, Accepted)
-        }
-        if self._database.objects is not None and bodies:
-            self._database.objects.put(bodies)
-        return self._store(opened)
-
-    def _store_meanwhile(self, opened: Iterable[list[_Opened]]) -> list[Outcome]:
-        """Store in a thread of its own what is opened in this one.
-
-        SQLite works without Python's lock, so that a second core has something to do.
-        """
-        hand: SimpleQueue[list[_Opened] | None] = SimpleQueue()
-        storing = self._writer.submit(self._store, iter(hand.get, None))
-        try:
-            for some in opened:
-                hand.put(some)
-        finally:
-            hand.put(None)
-        return storing.result()
-
-    def _store(self, opened: Iterable[list[_Opened]]) -> list[Outcome]:
-        external = self._database.objects is not None
+        accepted = [each for _, each in opened if isinstance(each, Accepted)]
+        objects = self._database.objects
+        if objects is not None and accepted:
+            objects.put({each.received.sha256: each.received.body for each in accepted})
         outcomes: list[Outcome] = []
         with self._database.write() as connection:
-            for some in opened:
-                accepted = [each for _, each in some if isinstance(each, Accepted)]
-                stored = iter(intake.store(connection, accepted, external=external))
-                for received, each in some:
-                    outcome = next(stored) if isinstance(each, Accepted) else each
-                    if isinstance(outcome, RefusedError) and not isinstance(outcome, _NOT_KEPT):
-                        reason = str(outcome)[:_REASON_LENGTH]
-                        quarantine.put_aside(connection, received, reason, self._budget)
-                    outcomes.append(outcome)
+            stored = iter(intake.store(connection, accepted, external=objects is not None))
+            for received, each in opened:
+                outcome = next(stored) if isinstance(each, Accepted) else each
+                if isinstance(outcome, RefusedError) and not isinstance(outcome, _NOT_KEPT):
+                    reason = str(outcome)[:_REASON_LENGTH]
+                    quarantine.put_aside(connection, received, reason, self._budget)
+                outcomes.append(outcome)
         return outcomes
 
     def _look_up(
