@@ -11,7 +11,7 @@ from shared.errors import UsageError
 
 
 @click.command(
-    epilog="Example: parkfleet device calibrate --home var/device --backend sim --distance 300"
+    epilog="Example: parkfleet device calibrate --home var/device --backend sim --distance 350"
 )
 @home_option
 @backend_option

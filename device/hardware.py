@@ -120,7 +120,11 @@ class Controls(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Instruments:
-    """A car's instruments and the clock they live by; `range_sensor` None means not fitted."""
+    """A car's instruments and the clock they live by; `range_sensor` None means not fitted.
+
+    `is_recorded` says that readings are labels which somebody recorded: they are those of another
+    sensor, and no calibration of this car's is taken off them.
+    """
 
     clock: Clock
     camera: Camera
@@ -128,6 +132,7 @@ class Instruments:
     wheels: Wheels
     signals: Signals
     controls: Controls
+    is_recorded: bool = False
 
     def close(self) -> None:
         """Stop the wheels first, then release everything."""

@@ -65,6 +65,7 @@ class LiveSocket:
             UsageError: the folder cannot hold a socket.
         """
         self._own, self._peer = own, peer
+        self._trouble: int | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         self._socket.setblocking(False)
         try:
@@ -91,9 +92,10 @@ class LiveSocket:
         try:
             self._socket.sendto(msgspec.msgpack.encode(message), self._address(self._peer))
         except OSError as error:
-            if error.errno in _NOBODY_LISTENS:
-                return False
-            raise
+            if error.errno not in _NOBODY_LISTENS and error.errno != self._trouble:
+                _log.warning("not_heard_by_the_other_process error=%s", error.strerror)
+                self._trouble = error.errno
+            return False
         return True
 
     def receive(self) -> Nudge | Live | None:

@@ -271,6 +271,7 @@ def open_tape(tape: Tape, clock: Clock, *, camera: str = CAMERA) -> Instruments:
         wheels=Rollers(clock, Chassis()),
         signals=Dark(),
         controls=RecordedPerson(tape, clock),
+        is_recorded=True,
     )
 
 

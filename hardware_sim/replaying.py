@@ -22,6 +22,7 @@ from device.drive.loop import run
 from device.home import Home
 from device.journal import Journal
 from device.parking import Rules
+from device.wheel_control import Chassis
 from hardware_sim.recorded import Recording, Skipped
 from hardware_sim.replay import Tape, TapeClock, load_task, open_tape
 from shared.clock import Clock
@@ -112,7 +113,10 @@ def replay(
     """
     home = Home(folder)
     home.create()
-    settings = msgspec.structs.replace(home.settings(), deployment=deployment, pair_hz=_PAIR_HZ)
+    # The rollers' chassis, not the car's own: what turns here are they.
+    settings = msgspec.structs.replace(
+        home.settings(), deployment=deployment, pair_hz=_PAIR_HZ, chassis=Chassis()
+    )
     clock = TapeClock(real, speed=speed)
     tape = Tape.of(recording, start_us=clock.monotonic_us())
     journal = Journal.open(home.journal)

@@ -61,7 +61,7 @@ class Drive:
         rules: Rules,
     ) -> None:
         """Take everything that is open; the car stands and knows no model yet."""
-        calibration = load_newest(home)
+        calibration = None if instruments.is_recorded else load_newest(home)
         self._settings, self._instruments = settings, instruments
         self._clock = instruments.clock
         self._wishes, self._recorder, self._live = wishes, recorder, live

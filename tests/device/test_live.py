@@ -37,6 +37,21 @@ def test_messages_go_both_ways_even_in_a_folder_with_a_long_path(tmp_path: Path)
     agent.close()
 
 
+def test_whatever_keeps_a_message_from_going_costs_the_message_alone(tmp_path: Path) -> None:
+    drive = LiveSocket(tmp_path / "drive.sock", tmp_path / "agent.sock")
+    # A socket of another kind, as by another user or another program: EPROTOTYPE.
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+        other.bind(str(tmp_path / "agent.sock"))
+        other.listen()
+        assert not drive.send(Live(telemetry=TELEMETRY))
+    (tmp_path / "agent.sock").unlink()
+    agent = LiveSocket(tmp_path / "agent.sock", tmp_path / "drive.sock")
+    assert not drive.send(Live(telemetry=TELEMETRY, faults=("x" * 2_000_000,)))
+    assert drive.send(Live(telemetry=TELEMETRY))
+    agent.close()
+    drive.close()
+
+
 def test_without_a_reader_messages_are_dropped(tmp_path: Path) -> None:
     drive = LiveSocket(tmp_path / "drive.sock", tmp_path / "agent.sock")
     assert not drive.send(Live(telemetry=TELEMETRY))

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from device.calibration import Calibration, store
 from device.home import Home
 from device.journal import Journal
 from hardware_sim import recorded
@@ -68,6 +69,30 @@ def test_every_picture_becomes_one_pair_with_its_label_and_its_time(tmp_path: Pa
             assert pictures[sample.sequence] == seen
             assert sample.picture_sha256 == sha256_hex(seen)
             assert (sample.sensor_status, sample.skew_us, sample.camera) == ("ok", 0, "recorded")
+
+
+def test_what_this_car_is_and_was_calibrated_for_changes_no_recorded_label(tmp_path: Path) -> None:
+    record_approaches(tmp_path / "data", manoeuvres=2, pictures=8)
+    home = Home(tmp_path / "home")
+    home.create()
+    home.settings_file.write_text("[chassis]\nwheel_diameter_mm = 20.0\nfull_speed_mm_s = 3000.0\n")
+    own = Calibration(
+        number=1,
+        sensor_to_bumper_mm=20.0,
+        range_offset_mm=12.0,
+        noise_mm=2.0,
+        distance_mm=100.0,
+        readings=100,
+        utc_us=0,
+    )
+    store(home, own)
+    done = _replay(tmp_path / "data", home.root)
+    samples, _, _ = _journal(home.root)
+    assert done.lost == 0
+    recording = recorded.read(tmp_path / "data", WALL_DISTANCE)
+    shots = [shot for manoeuvre in recording.manoeuvres for shot in manoeuvre.shots]
+    assert [s.label for s in samples] == [shot.label for shot in shots]
+    assert {s.calibration for s in samples} == {"none"}
 
 
 def test_a_longer_task_and_ranges_that_grow_and_pause_end_no_manoeuvre(tmp_path: Path) -> None:
