@@ -10,18 +10,45 @@ Laws:
 - an instrument that fails raises `HardwareError`, never a vendor's exception.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Literal, Protocol
 
 from shared.clock import Clock
-from shared.errors import UsageError
+from shared.errors import HardwareError, UsageError
 from shared.picture import Pixels
 from shared.samples import SensorStatus
 
 _GROUP = "parkfleet.hardware"
 _CUTOFF_GROUP = "parkfleet.cutoff"
+
+InstrumentName = Literal["camera", "range sensor", "wheels", "lamp and buzzer", "controls"]
+"""What people call an instrument."""
+
+
+class NotOpenedError(HardwareError):
+    """An instrument did not open."""
+
+    def __init__(self, instrument: InstrumentName, reason: str) -> None:
+        """Name the instrument, beside the reason."""
+        super().__init__(reason)
+        self.instrument = instrument
+
+
+@contextmanager
+def opening(instrument: InstrumentName) -> Iterator[None]:
+    """Have a `HardwareError` of a block name the instrument that the block opens.
+
+    Raises:
+        NotOpenedError: the block raised `HardwareError`.
+    """
+    try:
+        yield
+    except HardwareError as error:
+        raise NotOpenedError(instrument, str(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +162,20 @@ class Instruments:
     is_recorded: bool = False
 
     def close(self) -> None:
-        """Stop the wheels first, then release everything."""
-        self.wheels.stop()
-        for part in (self.wheels, self.signals, self.controls, self.camera, self.range_sensor):
-            if part is not None:
-                part.close()
+        """Stop the wheels first, then release everything, also where some of it fails.
+
+        Raises:
+            HardwareError: what failed first.
+        """
+        parts = (self.wheels, self.signals, self.controls, self.camera, self.range_sensor)
+        failed: HardwareError | None = None
+        for step in (self.wheels.stop, *(part.close for part in parts if part is not None)):
+            try:
+                step()
+            except HardwareError as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
 
 class Cutoff(Protocol):
@@ -181,7 +217,7 @@ def open_instruments(backend: str, configuration: Path | None = None) -> Instrum
 
     Raises:
         UsageError: there is no such backend, or its libraries are not installed.
-        HardwareError: an instrument does not answer.
+        HardwareError: an instrument does not answer; `NotOpenedError` where it is known which.
     """
     entry = _entry(backend)
     try:

@@ -6,6 +6,7 @@ Laws:
 - what another process holds is skipped by name: a car may be tested while it drives.
 """
 
+import logging
 import shutil
 import socket
 import tempfile
@@ -14,7 +15,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import median
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
@@ -22,7 +23,7 @@ import numpy as np
 from device import selftest_model
 from device.calibration import load_newest
 from device.drive.loop import only_one
-from device.hardware import Frame, Instruments
+from device.hardware import Frame, InstrumentName, Instruments, NotOpenedError
 from device.home import Home
 from device.journal import Journal
 from device.selftest_model import NothingToTestError
@@ -31,6 +32,8 @@ from shared.clock import Clock
 from shared.errors import HardwareError, ParkfleetError, RefusedError, UsageError
 from shared.picture import Pixels, prepare
 from shared.task import WALL_DISTANCE
+
+_log = logging.getLogger(__name__)
 
 Verdict = Literal["pass", "fail", "skip"]
 
@@ -100,7 +103,7 @@ def _instruments(
     home: Home, open_car: Callable[[], Instruments], *, moves: bool
 ) -> tuple[Pixels | None, list[Check]]:
     """Return a prepared picture of the camera's, if it gave one, and the instruments' lines."""
-    names = ("camera", "range sensor", "wheels", "lamp and buzzer", "controls")
+    names: tuple[InstrumentName, ...] = get_args(InstrumentName)
     with ExitStack() as held:
         try:
             held.enter_context(only_one(home))
@@ -109,6 +112,8 @@ def _instruments(
             return None, [Check(name=name, verdict="skip", detail=busy) for name in names]
         try:
             car = open_car()
+        except NotOpenedError as error:
+            return None, [_not_opened(name, error) for name in names]
         except (UsageError, HardwareError) as error:
             failed = " ".join(str(error).split())[:300]
             return None, [Check(name=name, verdict="fail", detail=failed) for name in names]
@@ -122,8 +127,19 @@ def _instruments(
                 _made("controls", lambda: _controls(car)),
             ]
         finally:
-            car.close()
+            try:
+                car.close()
+            except HardwareError as error:
+                _log.warning("instrument_not_closed error=%s", error)
     return (seen[-1] if seen else None), checks
+
+
+def _not_opened(name: InstrumentName, error: NotOpenedError) -> Check:
+    if name == error.instrument:
+        return Check(name=name, verdict="fail", detail=" ".join(str(error).split())[:300])
+    return Check(
+        name=name, verdict="skip", detail=f"not tested: the {error.instrument} comes first"
+    )
 
 
 def _camera(car: Instruments, seen: list[Pixels]) -> str:
@@ -142,6 +158,9 @@ def _camera(car: Instruments, seen: list[Pixels]) -> str:
     contrast = float(np.std(frames[-1].pixels, axis=(0, 1)).max())
     if contrast < _LEAST_CONTRAST:
         raise HardwareError(f"pictures show nothing (contrast {contrast:.1f}): lens cap? light?")
+    if all(np.array_equal(frames[0].pixels, each.pixels) for each in frames[1:]):
+        # Not one grain of noise differs: these are copies, whatever their time stamps say.
+        raise HardwareError(f"the same picture {len(frames)} times: the camera is frozen")
     seen.append(prepare(frames[-1].pixels, WALL_DISTANCE))
     period_us = median(b.exposed_us - a.exposed_us for a, b in pairwise(frames))
     height, width = frames[-1].pixels.shape[:2]

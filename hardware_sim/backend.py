@@ -18,7 +18,7 @@ import msgspec
 from device.drivers.camera import Picamera2Camera, configure
 from device.drivers.gpio import GpioControls, GpioSignals, GpioWheels, Pins
 from device.drivers.rangefinder import Vl53l0xRange
-from device.hardware import Instruments
+from device.hardware import Instruments, opening
 from hardware_sim import scene as scenes
 from hardware_sim.camera import SimulatedPicamera2
 from hardware_sim.clock import VirtualClock
@@ -99,11 +99,10 @@ def open_car(configuration: SimConfiguration, real: Clock) -> SimulatedCar:
     camera = SimulatedPicamera2(world, clock, configuration.seed)
     configure(camera, width=configuration.width, height=configuration.height, frame_us=_FRAME_US)
     bus = I2cBus(Vl53l0x(world, configuration.seed), world, clock)
-    range_sensor = (
-        Vl53l0xRange(bus, clock, offset_mm=configuration.range_offset_mm)
-        if configuration.has_range_sensor
-        else None
-    )
+    range_sensor = None
+    if configuration.has_range_sensor:
+        with opening("range sensor"):
+            range_sensor = Vl53l0xRange(bus, clock, offset_mm=configuration.range_offset_mm)
     instruments = Instruments(
         clock=clock,
         camera=Picamera2Camera(camera, configuration.camera),

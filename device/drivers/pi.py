@@ -21,7 +21,7 @@ from device.drivers.cutoff import GpioCutoff
 from device.drivers.gamepad import GamepadControls, InputDevice, MergedControls, find_gamepads
 from device.drivers.gpio import Errors, GpioControls, GpioSignals, GpioWheels, Pins
 from device.drivers.rangefinder import Vl53l0xRange
-from device.hardware import Controls, Instruments
+from device.hardware import Controls, Instruments, opening
 from shared import settings
 from shared.clock import Clock, SystemClock
 from shared.errors import HardwareError, UsageError
@@ -63,20 +63,25 @@ def open_instruments(configuration: Path | None) -> Instruments:
     wired = settings.load(PiConfiguration, configuration, prefix=_PREFIX)
     clock = SystemClock()
     with ExitStack() as opened, _missing_libraries():
-        factory, errors = _pin_factory()
-        opened.callback(factory.close)
-        wheels = GpioWheels(wired.pins, factory, errors=errors)
-        opened.callback(wheels.close)
-        signals = GpioSignals(wired.pins, factory, errors=errors)
-        opened.callback(signals.close)
-        buttons = GpioControls(wired.pins, factory, errors=errors)
-        opened.callback(buttons.close)
-        controls = _with_gamepad(buttons, wired.gamepad, clock)
-        camera = _camera(wired)
-        opened.callback(camera.close)
+        with opening("wheels"):
+            factory, errors = _pin_factory()
+            opened.callback(factory.close)
+            wheels = GpioWheels(wired.pins, factory, errors=errors)
+            opened.callback(wheels.close)
+        with opening("lamp and buzzer"):
+            signals = GpioSignals(wired.pins, factory, errors=errors)
+            opened.callback(signals.close)
+        with opening("controls"):
+            buttons = GpioControls(wired.pins, factory, errors=errors)
+            opened.callback(buttons.close)
+            controls = _with_gamepad(buttons, wired.gamepad, clock)
+        with opening("camera"):
+            camera = _camera(wired)
+            opened.callback(camera.close)
         range_sensor = None
         if wired.range_sensor == "vl53l0x":
-            range_sensor = Vl53l0xRange(_i2c(), clock, offset_mm=wired.range_offset_mm)
+            with opening("range sensor"):
+                range_sensor = Vl53l0xRange(_i2c(), clock, offset_mm=wired.range_offset_mm)
         opened.pop_all()
     return Instruments(
         clock=clock,

@@ -12,7 +12,7 @@ import pytest
 from device.calibration import Calibration, store
 from device.drive.loop import only_one
 from device.drivers.tflite import TfliteModel
-from device.hardware import Frame, Instruments, RangeReading
+from device.hardware import Frame, Instruments, RangeReading, opening
 from device.selftest import Report, selftest
 from device.settings import DeviceSettings
 from shared import cli, golden
@@ -21,6 +21,7 @@ from shared.errors import HardwareError, UsageError
 from shared.manifest import Golden, Manifest
 from tests.device.fakes import (
     DATA,
+    FRAME_US,
     TINY,
     Car,
     FakeCamera,
@@ -34,13 +35,32 @@ from tests.device.fakes import (
 
 
 class TexturedCamera(FakeCamera):
-    """A camera that sees something: a wall is never of one brightness."""
+    """A camera that sees something: a wall is never of one brightness, nor twice the same."""
 
     def newest(self) -> Frame | None:
         frame = super().newest()
         if frame is not None:
             frame.pixels[::2] //= 2
+            frame.pixels[0, 0] = frame.exposed_us // FRAME_US % 200
         return frame
+
+
+class FrozenCamera(TexturedCamera):
+    def newest(self) -> Frame | None:
+        frame = super().newest()
+        if frame is not None:
+            frame.pixels[0, 0] = 0
+        return frame
+
+
+class LooseRange(FakeRange):
+    """A sensor whose wire comes off under way: nothing can be asked of it any more."""
+
+    def poll(self) -> RangeReading | None:
+        raise HardwareError("VL53L0X: Remote I/O error")
+
+    def close(self) -> None:
+        raise HardwareError("VL53L0X: Remote I/O error")
 
 
 class SilentRange(FakeRange):
@@ -208,6 +228,33 @@ def test_a_lens_cap_is_seen(tmp_path: Path) -> None:
     # One brightness all over, as under a cap.
     assert not report.passed
     assert "lens cap" in lines["camera"]
+
+
+def test_a_camera_that_shows_one_picture_under_new_stamps_is_frozen(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    _, lines = outcome(car, lambda same: replace(same, camera=FrozenCamera(car.world)))
+    assert lines["camera"] == "fail: the same picture 15 times: the camera is frozen"
+
+
+def test_a_sensor_whose_wire_comes_off_under_way_costs_its_own_line_alone(tmp_path: Path) -> None:
+    car = Car(tmp_path)
+    _, lines = outcome(car, lambda same: replace(same, range_sensor=LooseRange(car.world)))
+    assert lines["range sensor"].startswith("fail: VL53L0X")
+    assert {lines[name][:4] for name in ("camera", "wheels", "controls", "disk")} == {"pass"}
+
+
+def test_the_instrument_that_does_not_open_fails_and_the_others_are_not_blamed(
+    tmp_path: Path,
+) -> None:
+    def none(_same: Instruments) -> Instruments:
+        with opening("range sensor"):
+            raise HardwareError("no VL53L0X range sensor answers")
+
+    report, lines = outcome(Car(tmp_path), none)
+    assert not report.passed
+    assert lines["range sensor"] == "fail: no VL53L0X range sensor answers"
+    assert lines["camera"] == "skip: not tested: the range sensor comes first"
+    assert lines["disk"].startswith("pass")
 
 
 def test_instruments_that_do_not_open_fail_and_the_rest_is_tested(tmp_path: Path) -> None:
