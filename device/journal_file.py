@@ -23,6 +23,13 @@ from device.journal_schema import APPLICATION_ID, MIGRATIONS, unknown_migrations
 from shared.errors import RefusedError, RetryLaterError, UsageError
 
 _BUSY_TIMEOUT_S = 5.0
+
+_PAGE_BYTES = 1024
+"""Smaller than any row that is given up for room (a sample, a picture), so that each frees pages of
+its own. With SQLite's 4096 two rows share a page, and thinning them evenly frees none: to win a
+twentieth of the file, half of the pairs went.
+"""
+
 _REMEDY = "move it away, and the next start of drive begins a new one"
 
 
@@ -187,6 +194,8 @@ def _prepare(db: Database, path: Path) -> None:
         raise UsageError(
             f"{path} was written by a newer parkfleet (migration {unknown[0]}): upgrade this one"
         )
+    # Of effect in a new file alone, and before anything is in it.
+    db.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     db.enable_wal()
     db.execute("PRAGMA synchronous = FULL")
     if MIGRATIONS.pending(db):

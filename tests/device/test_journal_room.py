@@ -164,6 +164,19 @@ def test_freed_pages_are_used_again(journal: Journal) -> None:
     assert max(sizes[2:]) <= sizes[1] * 1.1
 
 
+@pytest.mark.parametrize("picture_bytes", [0, 1_200, 1_700, 2_050, 3_000, 4_500])
+def test_room_costs_as_many_pairs_as_it_takes_whatever_their_pictures_weigh(
+    journal: Journal, picture_bytes: int
+) -> None:
+    pictures = [bytes(picture_bytes) or None] * 1_000
+    samples = [sample(number, manoeuvre=number // 25) for number in range(1_000)]
+    journal.append(samples=list(zip(samples, pictures, strict=True)))
+    used = used_bytes(journal)
+    gone = make_room(journal, round(used * 0.9))
+    assert used_bytes(journal) <= used * 0.9
+    assert 90 <= gone <= 150
+
+
 def test_looking_for_what_may_go_keeps_nobody_from_writing(path: Path, journal: Journal) -> None:
     samples = [sample(number) for number in range(4_000)]
     fill(journal, samples)
