@@ -29,6 +29,9 @@ from shared.signing import write_secret
 NONE = "none"
 """What a sample names that was made without a calibration."""
 
+_DAMAGED = ".damaged"
+"""What somebody adds to the name of a file that cannot be read, so that its number stays used."""
+
 _LEAST_READINGS = 20
 _MOST_NOISE_MM = 15.0
 _MOST_OFFSET_MM = 60.0
@@ -143,12 +146,14 @@ def load_newest(home: Home) -> Calibration | None:
     try:
         return msgspec.json.decode(file.read_bytes(), type=Calibration)
     except (OSError, msgspec.MsgspecError) as error:
-        raise UsageError(f"cannot read {file}: {error}; remove it, and calibrate again") from None
+        raise UsageError(
+            f"cannot read {file}: {error}; rename it to {file.name}{_DAMAGED}, and calibrate again"
+        ) from None
 
 
 def next_number(home: Home) -> int:
-    """Return the number of the next calibration."""
-    return ([0, *_numbers(home)])[-1] + 1
+    """Return the number of the next calibration: one that no sample can name already."""
+    return max([0, *_numbers(home), *_numbers(home, _DAMAGED)]) + 1
 
 
 def store(home: Home, calibration: Calibration) -> Path:
@@ -170,5 +175,6 @@ def _file(home: Home, number: int) -> Path:
     return home.calibrations / f"{number:04d}.json"
 
 
-def _numbers(home: Home) -> list[int]:
-    return sorted(int(f.stem) for f in home.calibrations.glob("[0-9]*.json") if f.stem.isdigit())
+def _numbers(home: Home, suffix: str = "") -> list[int]:
+    found = (file.name.split(".")[0] for file in home.calibrations.glob(f"[0-9]*.json{suffix}"))
+    return sorted(int(number) for number in found if number.isdecimal())

@@ -67,6 +67,9 @@ def test_calibrations_are_numbered_and_the_newest_is_in_force(tmp_path: Path) ->
     file.write_text("{")
     with pytest.raises(UsageError, match=r"0001\.json.*calibrate again"):
         load_newest(home)
+    # Samples may name it: its number is not used again.
+    file.rename(file.with_name("0001.json.damaged"))
+    assert (load_newest(home), next_number(home)) == (None, 2)
 
 
 def test_every_sample_names_its_calibration_and_its_label_is_corrected(tmp_path: Path) -> None:
