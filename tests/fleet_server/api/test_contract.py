@@ -105,7 +105,7 @@ def _configuration(secrets: dict[str, str], phase: str) -> schemathesis.Config:
             "generation": {
                 # A sequence goes on from what was answered: what is refused leads nowhere.
                 "mode": "positive" if phase == "stateful" else "all",
-                "max-examples": EXAMPLES * (10 if phase == "stateful" else 1),
+                "max-examples": EXAMPLES * (20 if phase == "stateful" else 1),
                 "deterministic": True,
                 "no-shrink": True,
             },
