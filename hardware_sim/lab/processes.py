@@ -5,11 +5,11 @@ Laws:
   laboratory alone, which then ends the others in order;
 - no process outlives the laboratory, even if that is killed: the kernel ends them with it;
 - `kill` is SIGKILL and means it; `stop` asks first;
-- Ctrl-C and SIGTERM end the experiment wherever they strike: Python swallows an exception raised in
-  its own hooks around `fork`, so an interrupt is also remembered, and raised at the next check.
+- Ctrl-C and SIGTERM end the experiment wherever they strike: Python swallows an exception that is
+  raised in a finalizer or a hook, so an interrupt is also remembered, and raised at the next check.
 """
 
-import ctypes
+import os
 import signal
 import subprocess
 import sys
@@ -24,7 +24,17 @@ from shared.errors import ParkfleetError
 
 T = TypeVar("T")
 
-_PR_SET_PDEATHSIG = 1
+_LAUNCH = (
+    "import ctypes, os, signal, sys;"
+    # PR_SET_PDEATHSIG; a parent that died meanwhile is not heard of any more.
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL);"
+    "os.getppid() == int(sys.argv[1]) or os._exit(1);"
+    "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+)
+"""What a new process does before it becomes `parkfleet`: asks the kernel to end with its parent.
+
+Not as `preexec_fn`: with it Python forks in earnest and runs its hooks, in which interrupts vanish.
+"""
 
 
 class ProcessDiedError(ParkfleetError):
@@ -85,7 +95,7 @@ class Processes:
 
     def start(self, name: str, arguments: list[str]) -> Child:
         """Start `parkfleet ARGUMENTS` under `name`, which may have run before and ended."""
-        command = [sys.executable, "-m", "shared", *arguments]
+        command = _command(arguments)
         log = self.logs / f"{name}.log"
         with log.open("ab") as out:
             popen = subprocess.Popen(  # noqa: S603 - our own command line, no shell
@@ -95,7 +105,6 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 env=self.environment,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,  # noqa: PLW1509 - one prctl call, no locks taken
             )
         child = Child(name, command, log, popen)
         self.children[name] = child
@@ -110,7 +119,7 @@ class Processes:
         Raises:
             ParkfleetError: it ended with another code than 0; the text says what it said last.
         """
-        command = [sys.executable, "-m", "shared", "--log-level", "warning", *arguments]
+        command = _command(["--log-level", "warning", *arguments])
         with subprocess.Popen(  # noqa: S603 - our own command line, no shell
             command,
             stdin=subprocess.DEVNULL,
@@ -118,7 +127,6 @@ class Processes:
             stderr=subprocess.PIPE,
             env=self.environment,
             start_new_session=True,
-            preexec_fn=_end_with_parent,  # noqa: PLW1509 - one prctl call, no locks taken
         ) as popen:
             try:
                 printed, said = popen.communicate()
@@ -196,5 +204,6 @@ class Processes:
             self.clock.sleep_until_us(now + int(each_s * 1e6))
 
 
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _command(arguments: list[str]) -> list[str]:
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(os.getpid())]
+    return [*launcher, "-m", "shared", *arguments]
