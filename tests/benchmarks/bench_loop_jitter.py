@@ -127,6 +127,7 @@ class _NotingClock(SystemClock):
     """The machine's clock, which notes when each sleep was over."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.woken_us: list[int] = []
         self._queued_us: list[int] = []
         self._schedule = os.open("/proc/thread-self/schedstat", os.O_RDONLY)
