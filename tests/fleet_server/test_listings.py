@@ -10,8 +10,8 @@ from sqlalchemy import Connection, event
 
 from fleet_server import alerts, annotations, commanding, descent, erasure, runs
 from fleet_server.queries import Queries
-from fleet_server.storage.database import Database
 from fleet_server.storage.columns import metadata
+from fleet_server.storage.database import Database
 from shared.ids import SampleKey
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, Fleet, drive
 
