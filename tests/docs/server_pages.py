@@ -40,8 +40,8 @@ def metrics(written: str) -> str:
 # Metrics
 
 `GET /metrics`, in Prometheus' text format, with a viewer's token. "This process" counts from its
-own start; everything else is the fleet's, whichever process is asked. Beside these are the process's
-own (`process_...`), as Prometheus' library names them.
+own start; everything else is the fleet's, whichever process is asked. Beside these are the
+process's own (`process_...`), as Prometheus' library names them.
 
 | name | type | labels | what it is |
 |---|---|---|---|
