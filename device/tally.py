@@ -3,7 +3,7 @@
 Laws:
 - the file has its full size from the day it is made and is written in place, so that a disk which
   fills up later has room for it;
-- a boot stays in it until the journal has accounted for it (`journal_counts`);
+- a boot stays in it until the journal has accounted for it (`device.journal.counts`);
 - it is a witness and no proof: what cannot be read or written costs a count that somebody may miss,
   never a pair, and nothing is counted that was not lost. It is not forced to the disk, so a power
   cut may leave it behind the journal;

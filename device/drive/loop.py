@@ -21,7 +21,7 @@ from device.drive.wishes import Wishes
 from device.hardware import Instruments
 from device.home import Home
 from device.journal import Journal
-from device.journal_room import Budget
+from device.journal.room import Budget
 from device.live import LiveSocket
 from device.parking import Rules
 from device.settings import DeviceSettings

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from device.drive.writer import HandedOver, Pair, Writer
 from device.journal import DriveState
-from device.journal_room import Budget
+from device.journal.room import Budget
 from device.tally import Tally
 from shared.messages import UploadLevel
 from shared.picture import Pixels

@@ -6,7 +6,8 @@ Laws:
 - the end of a manoeuvre is written after its pairs, and says how many of them there are;
 - what drive says of itself is written too, the newest only;
 - what ends with the process unwritten, by a kill or on a full disk, the next boot counts as lost;
-- rows are given up for room (`journal_room`) after a manoeuvre, never during one: that computes;
+- rows are given up for room (`device.journal.room`) after a manoeuvre, never during one, since that
+  computes;
 - JPEGs and characteristics are made here, from values that nothing changes any more.
 """
 
@@ -19,8 +20,8 @@ from pathlib import Path
 import msgspec
 
 from device.journal import DriveState, Journal
-from device.journal_file import is_full
-from device.journal_room import Budget, keep_within
+from device.journal.file import is_full
+from device.journal.room import Budget, keep_within
 from device.tally import Tally
 from shared import characteristics
 from shared.errors import ParkfleetError, RetryLaterError

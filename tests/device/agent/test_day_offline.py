@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from device.journal import Journal
-from device.journal_records import sample_row
+from device.journal.records import sample_row
 from shared.ids import sha256_hex
 from shared.messages import Batch, Receipt
 from shared.mqtt import Connected, Disconnected

@@ -9,7 +9,7 @@ import pytest
 from device.drive import writer as module
 from device.drive.recorder import Recorder
 from device.journal import Journal, JournalCounts
-from device.journal_room import Budget
+from device.journal.room import Budget
 from shared.ids import sha256_hex
 from shared.messages import UPLOAD_ORDER
 from shared.samples import ManoeuvreEnd
@@ -49,7 +49,7 @@ def test_pairs_are_completed_and_the_end_says_how_many_there_are(tmp_path: Path)
 def test_what_the_disk_refuses_is_kept_and_written_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("device.journal_file._BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("device.journal.file._BUSY_TIMEOUT_S", 0.01)
     path = tmp_path / "journal.sqlite"
     Journal.open(path).close()
     recorder = Recorder(path, boot=BOOT, tally=tally(path), budget=BUDGET)
@@ -73,7 +73,7 @@ def test_what_the_disk_refuses_is_kept_and_written_later(
 def test_what_does_not_fit_is_dropped_counted_and_missing_from_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("device.journal_file._BUSY_TIMEOUT_S", 0.01)
+    monkeypatch.setattr("device.journal.file._BUSY_TIMEOUT_S", 0.01)
     monkeypatch.setattr(module, "_MAX_HELD", 3)
     path = tmp_path / "journal.sqlite"
     Journal.open(path).close()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from device.drive import writer as module
 from device.drive.writer import HandedOver, Pair, Writer
 from device.journal import Journal
-from device.journal_room import Budget
+from device.journal.room import Budget
 from device.tally import Tally
 from tests.device.records import sample
 
@@ -92,7 +92,7 @@ def test_what_was_given_is_stored_or_counted(
     tmp_path_factory: pytest.TempPathFactory, steps: list[str]
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("device.journal_file._BUSY_TIMEOUT_S", 0.001)
+        patch.setattr("device.journal.file._BUSY_TIMEOUT_S", 0.001)
         patch.setattr(module, "_MAX_HELD", 4)
         car = Car(tmp_path_factory.mktemp("car"))
         for step in (*steps, "restart", "free", "store"):

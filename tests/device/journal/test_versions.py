@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from device.journal import Journal
-from device.journal_schema import KNOWN
+from device.journal.schema import KNOWN
 from tests.device.records import BOOT, JPEG, manoeuvre_end, sample
 
-FIXTURES = sorted((Path(__file__).parents[1] / "golden" / "journal").glob("*.sqlite"))
+FIXTURES = sorted((Path(__file__).parents[2] / "golden" / "journal").glob("*.sqlite"))
 
 
 @pytest.mark.parametrize("fixture", FIXTURES, ids=lambda path: path.stem)

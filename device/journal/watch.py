@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Literal
 
-from device.journal_file import JournalFile
-from device.journal_records import to_sample
+from device.journal.file import JournalFile
+from device.journal.records import to_sample
 from shared.errors import RefusedError
 from shared.samples import Sample
 

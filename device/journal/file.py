@@ -19,7 +19,7 @@ from urllib.parse import quote
 
 from sqlite_utils import Database
 
-from device.journal_schema import APPLICATION_ID, MIGRATIONS, unknown_migrations
+from device.journal.schema import APPLICATION_ID, MIGRATIONS, unknown_migrations
 from shared.errors import RefusedError, RetryLaterError, UsageError
 
 _BUSY_TIMEOUT_S = 5.0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from device.journal import Journal
-from device.journal_room import make_room
+from device.journal.room import make_room
 from tests.device.records import BOOT, JPEG, manoeuvre_end, sample
 
 NEXT = "00000002-0a0b0c0d"

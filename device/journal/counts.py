@@ -9,8 +9,8 @@ Laws:
 
 from collections.abc import Mapping
 
-from device.journal_file import JournalFile
-from device.journal_records import JournalCounts
+from device.journal.file import JournalFile
+from device.journal.records import JournalCounts
 
 _DROPPED = "dropped_"
 _ACCOUNTED = "accounted_"

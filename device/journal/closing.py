@@ -9,8 +9,8 @@ Laws:
 import logging
 
 from device.interrupted import end_of
-from device.journal_file import JournalFile
-from device.journal_records import manoeuvre_row, to_sample
+from device.journal.file import JournalFile
+from device.journal.records import manoeuvre_row, to_sample
 from shared.errors import RefusedError
 from shared.samples import Sample
 

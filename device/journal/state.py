@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from device.journal_file import JournalFile
-from device.journal_records import DriveState, SlotRow, to_desired
+from device.journal.file import JournalFile
+from device.journal.records import DriveState, SlotRow, to_desired
 from shared.errors import RefusedError
 from shared.messages import Desired
 

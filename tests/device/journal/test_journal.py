@@ -17,7 +17,7 @@ from shared.ids import SampleKey
 from shared.messages import Desired
 from tests.device.records import BOOT, JPEG, manoeuvre_end, sample
 
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[3]
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
 

@@ -21,27 +21,22 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from device.journal_closing import ClosingTables
-from device.journal_counts import CountTables
-from device.journal_file import open_database, open_for_reading
-from device.journal_records import (
-    DriveState,
-    JournalCounts,
-    SlotRow,
+from device.journal.closing import ClosingTables
+from device.journal.counts import CountTables
+from device.journal.file import open_database, open_for_reading
+from device.journal.records import (
     manoeuvre_row,
     picture_row,
     sample_row,
     to_manoeuvre,
     to_sample,
 )
-from device.journal_state import StateTables
-from device.journal_watch import ASKED, WatchTables
+from device.journal.state import StateTables
+from device.journal.watch import ASKED, WatchTables
 from shared.errors import RefusedError, RetryLaterError
 from shared.ids import SampleKey, boot_id
 from shared.messages import UPLOAD_ORDER, UploadLevel
 from shared.samples import ManoeuvreEnd, Picture, Sample, content_hash
-
-__all__ = ["DriveState", "Journal", "JournalCounts", "SlotRow"]
 
 _OUTCOMES: dict[str, int] = {"sent": 1, "rejected": 2}
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from device.journal import Journal
-from device.journal_room import Budget, keep_within, make_room, used_bytes
+from device.journal.room import Budget, keep_within, make_room, used_bytes
 from shared.samples import Estimate, Sample
 from tests.device.records import BOOT, manoeuvre_end, sample
 
