@@ -21,10 +21,13 @@ import numpy as np
 
 from device.hardware import Frame
 from shared.errors import HardwareError
+from shared.picture import Pixels
 
 _STREAM: Final = "main"
 _FORMAT: Final = "BGR888"
 _BUFFERS: Final = 4
+_GLANCE: Final = 8
+"""Every eighth pixel of every eighth row is looked at first: a microsecond."""
 """One is filled, one held here, one shown to the model, one spare."""
 
 
@@ -128,6 +131,9 @@ class Picamera2Camera:
     def newest(self) -> Frame | None:
         """Return the newest complete frame, the same one until a newer exists; None before any.
 
+        A picture that repeats the former to the bit is none, whatever its time stamp says: noise
+        never repeats, a camera that hangs or sees nothing at all does. So its last frame grows old.
+
         Raises:
             HardwareError: the camera delivered something else than stamped RGB pictures.
         """
@@ -170,4 +176,13 @@ class Picamera2Camera:
                 f"camera {self._name}: pictures of shape {pixels.shape} and type {pixels.dtype}, "
                 f"expected height x width x 3 of uint8: configure the main stream as {_FORMAT}"
             )
+        if self._frame is not None and _repeats(pixels, self._frame.pixels):
+            return self._frame
         return Frame(pixels=pixels, exposed_us=stamp_ns // 1000, camera=self._name)
+
+
+def _repeats(pixels: Pixels, former: Pixels) -> bool:
+    """Tell whether a picture is the former one to the bit; a glance decides almost always."""
+    return np.array_equal(pixels[::_GLANCE, ::_GLANCE], former[::_GLANCE, ::_GLANCE]) and (
+        np.array_equal(pixels, former)
+    )

@@ -177,19 +177,29 @@ def test_black_frames_look_healthy_but_for_the_light() -> None:
     assert after.exposed_us > before.exposed_us
 
 
-def test_a_frozen_camera_repeats_its_picture_under_new_stamps() -> None:
+def test_a_frozen_camera_repeats_its_picture_under_new_stamps_and_the_driver_sees_through_it() -> (
+    None
+):
     camera, world, clock = _camera(with_fault(exact_scene(), "frozen_camera", from_s=0.5))
     driver = Picamera2Camera(camera, "rear")
     clock.sleep_until_us(clock.monotonic_us() + 400_000)
-    before = driver.newest()
+    before = camera.capture_request()
     world.set_duty(0, -0.5)
     world.set_duty(1, -0.5)
-    clock.sleep_until_us(clock.monotonic_us() + 600_000)
-    after = driver.newest()
-    assert before is not None
-    assert after is not None
-    assert np.array_equal(before.pixels, after.pixels)
-    assert after.exposed_us > before.exposed_us
+    clock.sleep_until_us(clock.monotonic_us() + 200_000)
+    frozen = camera.capture_request()
+    clock.sleep_until_us(clock.monotonic_us() + 400_000)
+    after, seen = camera.capture_request(), driver.newest()
+    stamps = [each.get_metadata()["SensorTimestamp"] for each in (before, frozen, after)]
+    assert stamps == sorted(set(stamps))
+    assert np.array_equal(frozen.make_array("main"), after.make_array("main"))
+    assert seen is not None
+    clock.sleep_until_us(clock.monotonic_us() + 400_000)
+    again = driver.newest()
+    assert again is not None
+    assert again.exposed_us == seen.exposed_us
+    for each in (before, frozen, after):
+        each.release()
 
 
 def test_observers_are_told_every_exposure() -> None:

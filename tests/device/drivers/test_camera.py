@@ -13,10 +13,12 @@ from shared.errors import HardwareError
 class Request:
     """As `picamera2.request.CompletedRequest`: counts its references, has one stream."""
 
-    def __init__(self, stamp_ns: object, shape: tuple[int, ...] = (75, 100, 3)) -> None:
+    def __init__(
+        self, stamp_ns: object, shape: tuple[int, ...] = (75, 100, 3), *, grey: int = 7
+    ) -> None:
         self.references = 1
         self.copies = 0
-        self._stamp_ns, self._shape = stamp_ns, shape
+        self._stamp_ns, self._shape, self._grey = stamp_ns, shape, grey
 
     def acquire(self) -> None:
         self.references += 1
@@ -32,7 +34,9 @@ class Request:
         assert name == "main"
         assert self.references > 0
         self.copies += 1
-        return np.full(self._shape, 7, dtype=np.uint8)
+        made = np.full(self._shape, 7, dtype=np.uint8)
+        made[1, 1] = self._grey
+        return made
 
 
 class Picam2:
@@ -71,6 +75,18 @@ def test_the_newest_frame_carries_the_sensors_own_moment() -> None:
     assert frame is not None
     assert (frame.exposed_us, frame.camera, frame.pixels.shape) == (2_000_000, "rear", (75, 100, 3))
     assert camera.newest() is frame
+
+
+def test_a_picture_that_repeats_the_former_is_no_newer_one() -> None:
+    picam2 = Picam2()
+    camera = Picamera2Camera(picam2, "rear")
+    seen = []
+    for number, grey in enumerate((7, 7, 8, 8, 7), start=1):
+        picam2.deliver(Request(number * 33_000_000, grey=grey))
+        frame = camera.newest()
+        assert frame is not None
+        seen.append((frame.exposed_us, int(frame.pixels[1, 1, 0])))
+    assert seen == [(33_000, 7), (33_000, 7), (99_000, 8), (99_000, 8), (165_000, 7)]
 
 
 def test_only_what_is_asked_for_is_copied_and_every_buffer_goes_back() -> None:
