@@ -23,6 +23,7 @@ from fleet_server import tokens
 from fleet_server.api.app import create_app
 from fleet_server.api.context import Context
 from fleet_server.releases.online import OnlineRepository
+from fleet_server.storage.database import Database
 from fleet_server.storage.tables import tokens as token_rows
 from shared.messages import Batch
 from tests.fleet_server.api.conftest import SETTINGS
@@ -52,7 +53,7 @@ KNOWN = {
 @pytest.fixture(scope="module")
 def served(
     tmp_path_factory: pytest.TempPathFactory, empty_state: Path, releases: Path
-) -> Iterator[tuple[FastAPI, dict[str, str]]]:
+) -> Iterator[tuple[FastAPI, dict[str, str], Database]]:
     """Give an application over a fleet with something in every list, and a token of each role."""
     state = tmp_path_factory.mktemp("contract") / "server"
     shutil.copytree(empty_state, state)
@@ -80,7 +81,7 @@ def served(
     with TestClient(app) as client:
         make(fleet, client, context, releases, trainer=headers["trainer"], reader=headers["viewer"])
     fleet.send(Batch(device="car-1", samples=(sample(999, label=1e7),)))
-    yield app, secrets
+    yield app, secrets, fleet.database
     fleet.close()
 
 
@@ -120,9 +121,9 @@ def _configuration(secrets: dict[str, str], phase: str) -> schemathesis.Config:
 
 @pytest.mark.parametrize("phase", ["examples", "coverage", "fuzzing", "stateful"])
 def test_every_operation_does_what_its_description_says_whatever_is_sent(
-    served: tuple[FastAPI, dict[str, str]], phase: str
+    served: tuple[FastAPI, dict[str, str], Database], phase: str
 ) -> None:
-    app, secrets = served
+    app, secrets, database = served
     document = schemathesis.openapi.from_asgi(
         "/openapi.json", app, config=_configuration(secrets, phase)
     )
@@ -136,11 +137,14 @@ def test_every_operation_does_what_its_description_says_whatever_is_sent(
             problems += _failures(event)
             asked.update(_operations(event, ok=False))
             answered.update(_operations(event, ok=True))
+            # A sequence may list the tokens and revoke the very one that it comes with.
+            with database.write() as connection:
+                connection.execute(update(token_rows).values(revoked_utc_us=None))
     assert not problems, "\n\n".join(problems[:20])
     if phase in ("coverage", "fuzzing"):
         assert set(asked) == set(RIGHTS)
     # Not all of it was refused at the door.
-    assert len(answered) >= 30, sorted(set(RIGHTS) - set(answered))
+    assert len(answered) >= (20 if phase == "stateful" else 40), sorted(set(RIGHTS) - set(answered))
 
 
 def _operations(event: ScenarioFinished, *, ok: bool) -> Iterator[str]:
