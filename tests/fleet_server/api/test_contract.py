@@ -143,8 +143,8 @@ def test_every_operation_does_what_its_description_says_whatever_is_sent(
     assert not problems, "\n\n".join(problems[:20])
     if phase in ("coverage", "fuzzing"):
         assert set(asked) == set(RIGHTS)
-    # Not all of it was refused at the door. How far sequences get differs: hypothesis draws from the
-    # constants of whatever the process has loaded (17 to 35 operations seen).
+    # Not all of it was refused at the door. How far sequences get differs: hypothesis draws from
+    # the constants of whatever the process has loaded (17 to 35 operations seen).
     assert len(answered) >= (10 if phase == "stateful" else 40), sorted(set(RIGHTS) - set(answered))
 
 
