@@ -12,9 +12,10 @@ import logging
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, Row, insert, select, update
 
 from fleet_server import deploying, logbook
 from fleet_server.broker import users
@@ -160,24 +161,7 @@ def claim_code(
     row = connection.execute(select(enrolments).filter_by(code_sha256=digest)).one_or_none()
     if row is None:
         raise RefusedError("this code is not valid for this car: ask for a new one")
-    if row.used_utc_us is not None:
-        logger.error("enrolment_code_used_twice device=%s enrolment=%d", row.device, row.id)
-        raise CodeMisusedError(
-            "this code was used already: if not by you, revoke that car",
-            device=row.device,
-            deployment=row.deployment,
-            enrolment=row.id,
-        )
-    if row.device != device:
-        logger.error("enrolment_code_of_another_car device=%s enrolment=%d", row.device, row.id)
-        raise CodeMisusedError(
-            "this code is not valid for this car: ask for a new one",
-            device=row.device,
-            deployment=row.deployment,
-            enrolment=row.id,
-        )
-    if row.expires_utc_us < utc_us:
-        raise RefusedError("this code has expired: ask for a new one")
+    _check_code(row, device, utc_us)
     deploying.check_open(connection, row.deployment)
     if not is_sha256(mqtt_secret_sha256):
         raise RefusedError("mqtt_secret_sha256 must be 64 lower-case hexadecimal digits")
@@ -208,6 +192,28 @@ def claim_code(
     return Enrolled(
         device=device, deployment=row.deployment, task=_task(connection, row.deployment)
     )
+
+
+def _check_code(row: Row[Any], device: str, utc_us: int) -> None:
+    """Return quietly where the code of `row` is still good for `device`."""
+    if row.used_utc_us is not None:
+        logger.error("enrolment_code_used_twice device=%s enrolment=%d", row.device, row.id)
+        raise CodeMisusedError(
+            "this code was used already: if not by you, revoke that car",
+            device=row.device,
+            deployment=row.deployment,
+            enrolment=row.id,
+        )
+    if row.device != device:
+        logger.error("enrolment_code_of_another_car device=%s enrolment=%d", row.device, row.id)
+        raise CodeMisusedError(
+            "this code is not valid for this car: ask for a new one",
+            device=row.device,
+            deployment=row.deployment,
+            enrolment=row.id,
+        )
+    if row.expires_utc_us < utc_us:
+        raise RefusedError("this code has expired: ask for a new one")
 
 
 def _enter(
