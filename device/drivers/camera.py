@@ -26,9 +26,9 @@ from shared.picture import Pixels
 _STREAM: Final = "main"
 _FORMAT: Final = "BGR888"
 _BUFFERS: Final = 4
+"""One is filled, one held here, one shown to the model, one spare."""
 _GLANCE: Final = 8
 """Every eighth pixel of every eighth row is looked at first: a microsecond."""
-"""One is filled, one held here, one shown to the model, one spare."""
 
 
 class CompletedRequest(Protocol):
