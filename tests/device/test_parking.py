@@ -201,8 +201,9 @@ def test_a_contradiction_slows_the_car_at_once_and_stops_it_where_either_sees_th
     apart_mm: float, at_mm: float
 ) -> None:
     steps = play(steady(apart_mm, at_mm=at_mm), reversing("model", distance_mm=at_mm))
-    last = steps[9]
-    reasons = [taken.ended for taken in steps[:10] if taken.ended]
+    # What is believed has come to within 1 mm of what the model says after 20 turns: 200 x 0.75^20.
+    last = steps[19]
+    reasons = [taken.ended for taken in steps[:20] if taken.ended]
     if min(at_mm, at_mm + apart_mm) > NEAR_MM + 5.0:
         assert not reasons
         assert 0.0 < last.speed_mm_s <= RULES.wary_speed
