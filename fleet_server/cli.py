@@ -1,10 +1,11 @@
-"""The verbs `server` and `token`: thin shells over `service` and `membership`."""
+"""The verbs `server` and `token`: thin shells over `running.service` and `tokens`."""
 
 from pathlib import Path
 
 import click
 
-from fleet_server import service, settings, tokens
+from fleet_server import settings, tokens
+from fleet_server.running import service
 from fleet_server.storage.opening import open_database
 from shared.cli import emit, json_option
 from shared.clock import SystemClock

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
 
-from fleet_server.rollout import DesiredState, next_state
+from fleet_server.rollout.rules import DesiredState, next_state
 from fleet_server.storage.tables import decisions, deployments, desired, devices, meta, models
 
 CONTROL = "control"

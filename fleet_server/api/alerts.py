@@ -5,8 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query
 
-from fleet_server import alerts, logbook
-from fleet_server.alerts import AlertView
+from fleet_server import logbook
 from fleet_server.api.access import Operator, Reader
 from fleet_server.api.bodies import Because
 from fleet_server.api.context import Context, Served
@@ -14,9 +13,11 @@ from fleet_server.api.filters import OfDeployment, RowId
 from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
-from fleet_server.channels import channels, webhook_key
-from fleet_server.telling import public_key
-from fleet_server.views import Page
+from fleet_server.reading.views import Page
+from fleet_server.telling import alerts
+from fleet_server.telling.alerts import AlertView
+from fleet_server.telling.channels import channels, webhook_key
+from fleet_server.telling.rules import public_key
 
 router = APIRouter(
     prefix="/api/v1", tags=["alerts"], responses=documented(400, 401, 403, 413, 422, 503)

@@ -8,8 +8,8 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
-from fleet_server.metrics import Traffic
-from fleet_server.queries import Queries
+from fleet_server.reading.metrics import Traffic
+from fleet_server.reading.queries import Queries
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Database

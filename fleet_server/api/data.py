@@ -4,8 +4,6 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Response
 
-from fleet_server import annotations, searches
-from fleet_server.annotations import AnnotationView
 from fleet_server.api.access import Operator, Reader
 from fleet_server.api.bodies import NewAnnotation
 from fleet_server.api.context import Served
@@ -24,8 +22,10 @@ from fleet_server.api.filters import (
 from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page, page_until
 from fleet_server.api.problems import documented
+from fleet_server.reading import annotations, searches
+from fleet_server.reading.annotations import AnnotationView
+from fleet_server.reading.views import BatchView, ManoeuvreView, Page, SampleView
 from fleet_server.storage.tables import batches, manoeuvres
-from fleet_server.views import BatchView, ManoeuvreView, Page, SampleView
 from shared.ids import SampleKey, sha256_hex
 
 router = APIRouter(

@@ -2,14 +2,14 @@
 
 from fastapi import APIRouter
 
-from fleet_server import deploying
 from fleet_server.api.access import Operator
 from fleet_server.api.bodies import DeploymentStatus, Pin
 from fleet_server.api.context import Served
 from fleet_server.api.filters import DeploymentName
 from fleet_server.api.fleet import get_deployment
 from fleet_server.api.problems import documented
-from fleet_server.views import DeploymentView
+from fleet_server.reading.views import DeploymentView
+from fleet_server.rollout import deploying
 
 router = APIRouter(
     prefix="/api/v1", tags=["fleet"], responses=documented(400, 401, 403, 404, 413, 422, 503)

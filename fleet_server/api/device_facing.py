@@ -7,12 +7,13 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter
 
-from fleet_server import alerts, membership, standing
-from fleet_server.alerts import Cause
 from fleet_server.api.bodies import EnrolmentClaim, KeyRotation
 from fleet_server.api.context import Context, Served
 from fleet_server.api.problems import documented
-from fleet_server.membership import CodeMisusedError
+from fleet_server.cars import membership, standing
+from fleet_server.cars.membership import CodeMisusedError
+from fleet_server.telling import alerts
+from fleet_server.telling.alerts import Cause
 from shared.credentials import Rotation
 from shared.errors import UsageError
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, HTTPException, Response
 from sqlalchemy import select
 
-from fleet_server import groups, logbook, membership
+from fleet_server import logbook
 from fleet_server.api.access import Operator, Reader
 from fleet_server.api.bodies import (
     Move,
@@ -19,10 +19,11 @@ from fleet_server.api.links import of_first, of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.api.streams import DOCUMENTED, respond
-from fleet_server.rows import page as rows_after
-from fleet_server.rows import views
+from fleet_server.cars import groups, membership
+from fleet_server.reading.rows import page as rows_after
+from fleet_server.reading.rows import views
+from fleet_server.reading.views import DeploymentView, DeviceView, Page
 from fleet_server.storage.tables import enrolments
-from fleet_server.views import DeploymentView, DeviceView, Page
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from shared.task import WALL_DISTANCE, Task

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Response
 
-from fleet_server import metrics
 from fleet_server.api.access import Reader
 from fleet_server.api.context import Served
 from fleet_server.api.problems import documented
+from fleet_server.reading import metrics
 
 router = APIRouter(tags=["health"])
 

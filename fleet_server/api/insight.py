@@ -10,7 +10,7 @@ from fleet_server.api.filters import OfDeployment, RowId
 from fleet_server.api.links import of_first, of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
-from fleet_server.views import DecisionView, Page, RolloutView, VerdictView
+from fleet_server.reading.views import DecisionView, Page, RolloutView, VerdictView
 from shared.errors import RefusedError
 
 router = APIRouter(

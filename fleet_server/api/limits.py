@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet_server.api import problems
 from fleet_server.api.models import MAX_METADATA_BYTES
-from fleet_server.runs import MAX_ARTEFACT_BYTES
+from fleet_server.training.runs import MAX_ARTEFACT_BYTES
 from shared.releases import MAX_MODEL_BYTES
 
 DEFAULT_BYTES = 1024 * 1024

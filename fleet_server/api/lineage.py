@@ -4,7 +4,6 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query
 
-from fleet_server import descent, runs, searches
 from fleet_server.api.access import ReaderOrTrainer
 from fleet_server.api.bodies import NamePattern, NameText
 from fleet_server.api.context import Context, Served
@@ -12,8 +11,9 @@ from fleet_server.api.filters import Boot, DeviceId, Digest, Number, RowId, RunI
 from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
-from fleet_server.descent import BatchDescent, BatchShare, SampleDescent
-from fleet_server.lineage import (
+from fleet_server.reading import descent, searches
+from fleet_server.reading.descent import BatchDescent, BatchShare, SampleDescent
+from fleet_server.reading.lineage import (
     AlertLineage,
     DatasetLineage,
     DecisionLineage,
@@ -22,8 +22,9 @@ from fleet_server.lineage import (
     Lineage,
     ModelLineage,
 )
-from fleet_server.runs import Comparison, RunView
-from fleet_server.views import Page, SampleView
+from fleet_server.reading.views import Page, SampleView
+from fleet_server.training import runs
+from fleet_server.training.runs import Comparison, RunView
 from shared.ids import SampleKey
 
 router = APIRouter(

@@ -5,14 +5,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, HTTPException, Path, Response, UploadFile
 
-from fleet_server import jobs, registration
 from fleet_server.api.access import ReaderOrTrainer, Trainer
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import MAX_NUMBER, Digest, OfDeployment
 from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
-from fleet_server.views import ModelView, Page
+from fleet_server.reading.views import ModelView, Page
+from fleet_server.rollout import registration
+from fleet_server.training import jobs
 from shared.errors import RefusedError
 from shared.manifest import Manifest
 from shared.releases import MAX_MODEL_BYTES

@@ -5,7 +5,6 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException
 from pydantic import Field
 
-from fleet_server import commanding, erasure
 from fleet_server.api.access import Admin, Operator, Reader
 from fleet_server.api.bodies import Body, DeviceText, NewErasure, PlainText, ReasonText
 from fleet_server.api.context import Served
@@ -13,9 +12,11 @@ from fleet_server.api.filters import OfDevice, RowId
 from fleet_server.api.links import of_first, of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
-from fleet_server.commanding import CommandView, Verb
-from fleet_server.erasure import Erasure, Request
-from fleet_server.views import Page
+from fleet_server.cars import commanding
+from fleet_server.cars.commanding import CommandView, Verb
+from fleet_server.erasure import erasure
+from fleet_server.erasure.erasure import Erasure, Request
+from fleet_server.reading.views import Page
 
 router = APIRouter(
     prefix="/api/v1", tags=["orders"], responses=documented(400, 401, 403, 413, 422, 503)

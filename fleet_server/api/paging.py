@@ -5,7 +5,7 @@ from typing import Annotated, Protocol, TypeVar
 
 from fastapi import Query
 
-from fleet_server.views import Page
+from fleet_server.reading.views import Page
 
 MAX_LIMIT = 1000
 

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 
-from fleet_server.jobs import JobError, MissingJobError
+from fleet_server.training.jobs import JobError, MissingJobError
 from shared.errors import RefusedError, RetryLaterError, UsageError
 
 logger = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, HTTPException, Response
 
-from fleet_server import logbook, replaying
+from fleet_server import logbook
 from fleet_server.api.access import Operator, Reader
 from fleet_server.api.bodies import Because
 from fleet_server.api.context import Context, Served
@@ -12,7 +12,8 @@ from fleet_server.api.filters import RowId
 from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
-from fleet_server.views import Page, QuarantineView
+from fleet_server.ingest import replaying
+from fleet_server.reading.views import Page, QuarantineView
 
 router = APIRouter(
     prefix="/api/v1", tags=["data"], responses=documented(400, 401, 403, 413, 422, 503)

@@ -4,15 +4,15 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
 
-from fleet_server import jobs, runs
 from fleet_server.api.access import ReaderOrTrainer, Trainer
 from fleet_server.api.bodies import NamePattern, NewRun
 from fleet_server.api.context import Served
 from fleet_server.api.filters import MAX_NUMBER, RowId
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
-from fleet_server.runs import ArtefactView, RunRecord, RunView, StepView
-from fleet_server.views import Page
+from fleet_server.reading.views import Page
+from fleet_server.training import jobs, runs
+from fleet_server.training.runs import ArtefactView, RunRecord, RunView, StepView
 
 router = APIRouter(
     prefix="/api/v1/training-jobs/{number}",

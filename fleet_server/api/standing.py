@@ -2,14 +2,14 @@
 
 from fastapi import APIRouter
 
-from fleet_server import groups, standing
 from fleet_server.api.access import Operator
 from fleet_server.api.bodies import Because, Confirmation, Labels
 from fleet_server.api.context import Served
 from fleet_server.api.filters import DeviceId
 from fleet_server.api.fleet import get_device
 from fleet_server.api.problems import documented
-from fleet_server.views import DeviceView
+from fleet_server.cars import groups, standing
+from fleet_server.reading.views import DeviceView
 
 router = APIRouter(
     prefix="/api/v1", tags=["fleet"], responses=documented(400, 401, 403, 404, 413, 422, 503)

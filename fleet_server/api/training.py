@@ -7,7 +7,7 @@ import msgspec
 from fastapi import APIRouter, HTTPException, Response
 from sqlalchemy import select
 
-from fleet_server import jobs, logbook, pairs
+from fleet_server import logbook
 from fleet_server.api.access import Operator, ReaderOrTrainer, Trainer
 from fleet_server.api.bodies import JobClaim, JobFailure, JobProgress, NewJob
 from fleet_server.api.context import Context, Served
@@ -16,8 +16,9 @@ from fleet_server.api.links import of_first, of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.api.streams import DOCUMENTED, respond
+from fleet_server.reading.views import JobView, Page
 from fleet_server.storage.tables import deployments
-from fleet_server.views import JobView, Page
+from fleet_server.training import jobs, pairs
 from shared.errors import RefusedError
 
 router = APIRouter(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from fleet_server.console import words
 from fleet_server.console.reader import Fleet
-from fleet_server.views import DecisionView, DeviceView, ManoeuvreView
+from fleet_server.reading.views import DecisionView, DeviceView, ManoeuvreView
 
 COLOURS = 8
 """How many cars can be told apart by colour; the next ones begin again."""

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from fleet_server.views import (
+from fleet_server.reading.views import (
     DecisionView,
     DeploymentView,
     DeviceView,
@@ -28,7 +28,7 @@ _PAGE = 100
 
 
 class Reader(Protocol):
-    """The read side of the server, as far as the console needs it (`fleet_server.queries`)."""
+    """What the console needs of the read side (`fleet_server.reading.queries`)."""
 
     def totals(self) -> Totals:
         """Return the fleet in numbers."""

@@ -8,12 +8,15 @@ import msgspec
 import pytest
 from sqlalchemy import Connection, func, select, update
 
-from fleet_server import annotations, erasing, erasure, jobs, logbook
-from fleet_server.erasure import Erasure, Request
-from fleet_server.ingest import Ingest
+from fleet_server import logbook
+from fleet_server.erasure import erasing, erasure
+from fleet_server.erasure.erasure import Erasure, Request
+from fleet_server.ingest.taking import Ingest
+from fleet_server.reading import annotations
 from fleet_server.storage import bodies, report_tables, rewriting, tables
 from fleet_server.storage.database import Database
 from fleet_server.storage.erasure_tables import doomed, erasures, tombstones
+from fleet_server.training import jobs
 from shared.errors import RefusedError, RetryLaterError
 from shared.ids import SampleKey, sha256_hex
 from shared.messages import Batch

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 from sqlalchemy import text
 
-from fleet_server import leases, registration
 from fleet_server.broker.users import CONTROL
-from fleet_server.control import Control
-from fleet_server.leases import LeaseLostError
+from fleet_server.rollout import registration
+from fleet_server.running import leases
+from fleet_server.running.control import Control
+from fleet_server.running.leases import LeaseLostError
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Database
 from tests.contracts.conftest import Store

@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from fleet_server import alerts, metrics, tokens
-from fleet_server.alerts import Cause
+from fleet_server import tokens
 from fleet_server.api.app import create_app
 from fleet_server.api.context import Context
-from fleet_server.metrics import Traffic
+from fleet_server.reading import metrics
+from fleet_server.reading.metrics import Traffic
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.releases.setup import initialise
 from fleet_server.settings import ServerSettings
-from fleet_server.teller import Teller
-from fleet_server.watch import Watch
+from fleet_server.telling import alerts
+from fleet_server.telling.alerts import Cause
+from fleet_server.telling.teller import Teller
+from fleet_server.telling.watch import Watch
 from shared.messages import Batch
 from tests.contracts.conftest import Store
 from tests.fleet_server.api.conftest import SETTINGS

@@ -11,10 +11,11 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import func, insert, select
 
-from fleet_server import jobs, logbook, pairs, registration
-from fleet_server.control import Control
-from fleet_server.ingest import Ingest
-from fleet_server.lineage import Lineage
+from fleet_server import logbook
+from fleet_server.ingest.taking import Ingest
+from fleet_server.reading.lineage import Lineage
+from fleet_server.rollout import registration
+from fleet_server.running.control import Control
 from fleet_server.settings import ServerSettings
 from fleet_server.storage import bodies, quarantine, tables
 from fleet_server.storage.columns import metadata
@@ -22,6 +23,7 @@ from fleet_server.storage.database import Database
 from fleet_server.storage.intake import Received
 from fleet_server.storage.objects import open_objects
 from fleet_server.storage.quarantine import Budget
+from fleet_server.training import jobs, pairs
 from shared.errors import RetryLaterError, UsageError
 from shared.ids import sha256_hex
 from shared.messages import Batch

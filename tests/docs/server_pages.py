@@ -7,7 +7,7 @@ from fastapi.routing import APIRoute
 
 from fleet_server.api.access import Allow
 from fleet_server.api.app import ROUTERS
-from fleet_server.metrics import FAMILIES
+from fleet_server.reading.metrics import FAMILIES
 
 
 def rest(written: str) -> str:

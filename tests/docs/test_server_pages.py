@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from fleet_server.metrics import FAMILIES, PREFIX, Traffic, exposition
+from fleet_server.reading.metrics import FAMILIES, PREFIX, Traffic, exposition
 from fleet_server.storage.database import Database
 from shared.clock import SystemClock
 from tests.docs import server_pages

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from sqlalchemy import insert
 
-from fleet_server import membership
-from fleet_server.ingest import Ingest, Reply
-from fleet_server.queries import Queries
+from fleet_server.cars import membership
+from fleet_server.ingest.taking import Ingest, Reply
+from fleet_server.reading.queries import Queries
 from fleet_server.storage.database import Database
 from fleet_server.storage.tables import devices
 from shared.ids import boot_id, sha256_hex

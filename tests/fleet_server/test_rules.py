@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet_server import registry, retraining
+from fleet_server.cars import registry
+from fleet_server.cars.registry import Known
 from fleet_server.drift.measured_error import (
     ManoeuvreError,
     Reference,
@@ -14,9 +15,9 @@ from fleet_server.drift.measured_error import (
     field_reference,
     rise,
 )
-from fleet_server.registry import Known
-from fleet_server.retraining import Harm, Policy, Situation
-from fleet_server.rollout import DesiredState, Version, next_state, to_promote
+from fleet_server.rollout.rules import DesiredState, Version, next_state, to_promote
+from fleet_server.training import retraining
+from fleet_server.training.retraining import Harm, Policy, Situation
 from shared.errors import RefusedError
 from shared.ids import boot_id
 from shared.messages import Presence

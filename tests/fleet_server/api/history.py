@@ -13,10 +13,10 @@ from typing import Any
 from fastapi.testclient import TestClient
 
 from fleet_server.api.context import Context
-from fleet_server.control import Control
+from fleet_server.cars.twin import Twin
 from fleet_server.releases.online import OnlineRepository
-from fleet_server.twin import Twin
-from fleet_server.watch import Watch
+from fleet_server.running.control import Control
+from fleet_server.telling.watch import Watch
 from shared import codec
 from shared.ids import sha256_hex
 from shared.messages import Status

@@ -6,11 +6,11 @@ import msgspec
 import pytest
 from fastapi.testclient import TestClient
 
-from fleet_server import alerts
-from fleet_server.alerts import Cause
 from fleet_server.api.bodies import Body
 from fleet_server.api.context import Context
 from fleet_server.storage.tables import deployments
+from fleet_server.telling import alerts
+from fleet_server.telling.alerts import Cause
 from shared.messages import Batch
 from tests.fleet_server.api.conftest import Login
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, drive, sample

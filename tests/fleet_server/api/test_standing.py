@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import pytest
 from fastapi.testclient import TestClient
 
-from fleet_server import groups
 from fleet_server.broker import users
+from fleet_server.cars import groups
 from shared.credentials import Rotation, make_verifier
 from shared.errors import RefusedError
 from shared.ids import sha256_hex

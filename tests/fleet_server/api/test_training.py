@@ -8,9 +8,10 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
-from fleet_server import registration, runs
 from fleet_server.api.context import Context
-from fleet_server.control import Control
+from fleet_server.rollout import registration
+from fleet_server.running.control import Control
+from fleet_server.training import runs
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from tests.fleet_server.api.conftest import SETTINGS, Login

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from fleet_server.console.reader import Fleet
-from fleet_server.views import (
+from fleet_server.reading.views import (
     DecisionView,
     DeploymentView,
     DeviceView,

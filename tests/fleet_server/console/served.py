@@ -12,7 +12,7 @@ from fastapi import FastAPI
 from sqlalchemy import insert
 
 from fleet_server.console import mount
-from fleet_server.queries import Queries
+from fleet_server.reading.queries import Queries
 from fleet_server.storage import tables
 from fleet_server.storage.database import Database
 from fleet_server.storage.intake import Accepted, Received, store

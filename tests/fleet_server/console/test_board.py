@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from fleet_server.console.board import COLOURS, Board, Figure, Mark, compose
 from fleet_server.console.charts import error_chart
-from fleet_server.views import JobView
+from fleet_server.reading.views import JobView
 from tests.fleet_server.console.fleets import (
     CAR,
     EMPTY,

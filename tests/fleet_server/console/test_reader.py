@@ -2,7 +2,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 from fleet_server.console.reader import Fleet, Looks, look
-from fleet_server.views import (
+from fleet_server.reading.views import (
     DecisionView,
     DeploymentView,
     DeviceView,

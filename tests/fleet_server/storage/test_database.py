@@ -7,7 +7,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import func, insert, select, update
 
-from fleet_server.queries import Queries
+from fleet_server.reading.queries import Queries
 from fleet_server.storage import erasure_tables, fleet_tables, report_tables, tables
 from fleet_server.storage.columns import metadata
 from fleet_server.storage.database import Database

@@ -1,0 +1,1 @@
+"""Everything of a car, or of a stretch of time, deleted for good."""

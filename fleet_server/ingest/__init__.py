@@ -1,0 +1,1 @@
+"""From cars' batches to committed rows and signed receipts."""

@@ -1,0 +1,1 @@
+"""Which model each deployment has, and which each car is told to run."""

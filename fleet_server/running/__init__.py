@@ -1,0 +1,1 @@
+"""The processes of the server, put together from the other rooms."""

@@ -1,0 +1,167 @@
+"""The duty of the control process at the broker: says what is wanted, hears what is.
+
+Laws:
+- on every connection all that is retained is published anew, the pieces of a model before the
+  metadata that names them and both before the desired states;
+- what is published is read from committed rows, so that a kill loses nothing; an order is said at
+  most once (`commanding`);
+- one process at a time does this: reports are ordered, and models are sent once.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+
+from sqlalchemy import select
+
+from fleet_server.cars import commanding
+from fleet_server.cars.twin import Twin
+from fleet_server.releases.online import OnlineRepository
+from fleet_server.running.bridge import Outgoing, Subscription
+from fleet_server.storage.database import Database
+from fleet_server.storage.tables import desired, devices
+from shared import codec, topics
+from shared.clock import Clock
+from shared.errors import RefusedError, UsageError
+from shared.messages import CommandResult, Desired, ReleaseMetadata
+from shared.mqtt import Received
+from shared.releases import split
+from shared.signing import SigningKey, seal
+
+logger = logging.getLogger(__name__)
+
+_REFRESH_US = 60_000_000
+_REPORTS = (topics.PRESENCE, topics.STATUS, topics.UPDATE)
+
+
+class Herald:
+    """Publishes releases, desired states and orders; takes reports and results."""
+
+    def __init__(
+        self, *, database: Database, repository: OnlineRepository, key: SigningKey, clock: Clock
+    ) -> None:
+        """Speak for `database` and `repository`; desired states and orders are signed by `key`."""
+        self._database = database
+        self._repository = repository
+        self._key = key
+        self._clock = clock
+        self._twin = Twin(database, clock)
+        self._next_refresh_us = 0
+        self._forget_published()
+
+    def subscriptions(self) -> Iterable[Subscription]:
+        """Listen to all cars' reports and results; take the broker for empty."""
+        self._forget_published()
+        return tuple(
+            Subscription(topic_filter=row.filter(), qos=row.qos, retained=row.retained)
+            for row in (*_REPORTS, topics.RESULT)
+        )
+
+    def refused(self, topic_filter: str) -> Iterable[Subscription]:
+        """Give up: a broker that refuses these does not know us as the server.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"the broker does not let this server listen to {topic_filter}")
+
+    def take(self, messages: Sequence[Received]) -> Iterable[Outgoing]:
+        """Store reports and results; nobody is answered.
+
+        Raises:
+            RetryLaterError: the database cannot store now; the rest was not looked at.
+        """
+        for message in messages:
+            try:
+                self._take(message)
+            except RefusedError as error:
+                logger.warning("refused topic=%.200r reason=%r", message.topic, str(error))
+        return ()
+
+    def news(self) -> Iterator[Outgoing]:
+        """Return orders first, then releases, then desired states.
+
+        Raises:
+            RetryLaterError: the database cannot be used now.
+            UsageError: the release repository is damaged.
+        """
+        for order in commanding.due(self._database, self._key, self._clock):
+            yield Outgoing(topic=order.topic, body=order.body)
+        if self._repository.is_initialised:
+            now = self._clock.monotonic_us()
+            if now >= self._next_refresh_us:
+                self._next_refresh_us = now + _REFRESH_US
+                self._repository.refresh()
+            yield from self._releases()
+        yield from self._desired()
+
+    def _take(self, message: Received) -> None:
+        row, parts = topics.match(message.topic) or (None, {})
+        if row in _REPORTS:
+            self._twin.take(row, parts["id"], message.payload)
+        elif row is topics.RESULT:
+            self._result(parts, message.payload)
+        else:
+            raise RefusedError("nobody asked for it")
+
+    def _result(self, parts: dict[str, str], payload: bytes) -> None:
+        result = codec.decode_on(topics.RESULT, payload)
+        if not isinstance(result, CommandResult):
+            raise RefusedError("no result of a command")
+        if (result.device, result.actor) != (parts["id"], parts["actor"]):
+            raise RefusedError(f"a result of {result.device} on a topic of {parts['id']}")
+        with self._database.write() as connection:
+            commanding.take_result(connection, result, utc_us=self._clock.utc_us())
+        logger.info(
+            "command_result device=%s number=%d outcome=%s",
+            *(result.device, result.number, result.outcome),
+        )
+
+    def _forget_published(self) -> None:
+        self._sent_desired = 0
+        self._sent_models: set[str] = set()
+        self._sent_metadata: dict[str, bytes] = {}
+
+    def _releases(self) -> Iterator[Outgoing]:
+        files = self._repository.metadata_files()
+        with self._database.read() as connection:
+            in_force = select(desired.c.target).join(devices, devices.c.desired == desired.c.id)
+            wanted = set(connection.scalars(in_force.distinct())) - self._sent_models - {None}
+        if files == self._sent_metadata and not wanted:
+            return
+        for path, release in self._repository.targets().items():
+            if path in wanted:
+                yield from self._model(release.manifest.sha256)
+        self._sent_models |= wanted
+        body = codec.encode(ReleaseMetadata(files=files))
+        yield Outgoing(topic=topics.RELEASE_METADATA.topic(), body=body, retained=True)
+        self._sent_metadata = files
+        logger.info("release_metadata_published files=%d", len(files))
+
+    def _model(self, sha256: str) -> Iterator[Outgoing]:
+        for number, piece in enumerate(split(self._repository.model(sha256))):
+            topic = topics.RELEASE_TARGET.topic(sha256=sha256, n=number)
+            yield Outgoing(topic=topic, body=piece, retained=True)
+
+    def _desired(self) -> Iterator[Outgoing]:
+        query = (
+            select(desired)
+            .join(devices, devices.c.desired == desired.c.id)
+            .where(desired.c.id > self._sent_desired, devices.c.state == "confirmed")
+            .order_by(desired.c.id)
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        for row in rows:
+            topic = topics.DESIRED.topic(id=row.device)
+            message = Desired(
+                device=row.device,
+                epoch=row.epoch,
+                revision=row.revision,
+                deployment=row.deployment,
+                target=row.target,
+                upload=row.upload,
+            )
+            body = seal(message, topic=topic, key=self._key)
+            yield Outgoing(topic=topic, body=body, retained=True)
+            self._sent_desired = row.id
+            logger.info("desired_published device=%s revision=%d", row.device, row.revision)

@@ -1,0 +1,1 @@
+"""What people should know, and how they are told."""

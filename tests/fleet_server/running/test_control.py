@@ -1,0 +1,223 @@
+"""The control loop: from committed rows to a trained, promoted and watched model."""
+
+import threading
+
+import pytest
+from sqlalchemy import select
+
+from fleet_server.cars.twin import Twin
+from fleet_server.reading.lineage import Lineage
+from fleet_server.rollout import registration
+from fleet_server.running.control import Control
+from fleet_server.settings import ServerSettings
+from fleet_server.storage.tables import desired
+from fleet_server.training import jobs
+from shared import codec
+from shared.messages import Status
+from shared.releases import target_path
+from shared.topics import STATUS
+from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, drive, manifest
+
+SETTINGS = ServerSettings(first_training_pairs=40, retrain_pairs=30)
+
+
+@pytest.fixture
+def control(fleet: Fleet) -> Control:
+    return Control(fleet.database, SETTINGS, fleet.clock)
+
+
+def _settle(control: Control) -> None:
+    control.settle(threading.Event())
+
+
+def _train(fleet: Fleet, model: bytes) -> str:
+    """Do what a training worker does with the job that waits; return the model's digest."""
+    with fleet.database.write() as connection:
+        claim = jobs.claim(connection, worker="trainer-1", utc_us=START_US, lease_us=10**6)
+        assert claim is not None
+        made = manifest(model, release_seq=claim.release_seq)
+        registration.register(connection, made, utc_us=START_US)
+    return made.sha256
+
+
+def _load(fleet: Fleet, digest: str) -> None:
+    said = Status(
+        device="car-1",
+        boot=BOOT,
+        utc_us=START_US,
+        clock_synced=True,
+        loaded=digest,
+        loaded_release_seq=1,
+        slots=(),
+        deployment=DEPLOYMENT,
+        desired_epoch=0,
+        desired_revision=0,
+        upload="pictures",
+        queue_depth=0,
+        pairs_logged=0,
+        pairs_dropped=0,
+        disk_free_bytes=1,
+        temperature_c=None,
+        versions={},
+    )
+    Twin(fleet.database, fleet.clock).take(STATUS, "car-1", codec.encode(said))
+
+
+def _learned(fleet: Fleet, control: Control) -> str:
+    for manoeuvre in range(4):
+        fleet.send(drive(manoeuvre))
+    _settle(control)
+    digest = _train(fleet, b"one")
+    _settle(control)
+    return digest
+
+
+def test_a_release_that_was_registered_late_does_not_replace_a_newer_one(
+    fleet: Fleet, control: Control
+) -> None:
+    newer, late = manifest(b"two", release_seq=2), manifest(b"one", release_seq=1)
+    for made in (newer, late):
+        with fleet.database.write() as connection:
+            registration.register(connection, made, utc_us=START_US)
+        _settle(control)
+    assert fleet.queries.deployments()[0].latest == newer.sha256
+
+
+def test_enough_pairs_ask_for_the_first_model_once(fleet: Fleet, control: Control) -> None:
+    for manoeuvre in range(3):
+        fleet.send(drive(manoeuvre))
+    _settle(control)
+    assert fleet.queries.training_jobs() == ()
+    fleet.send(drive(3))
+    _settle(control)
+    _settle(control)
+    (job,) = fleet.queries.training_jobs()
+    assert (job.state, job.deployment) == ("queued", DEPLOYMENT)
+    decision = fleet.queries.decisions()[-1]
+    assert (decision.kind, decision.actor) == ("train-first", "control")
+    assert decision.evidence["pairs"] == 40
+    assert job.decision == decision.id
+
+
+def test_a_registered_model_becomes_latest_and_every_car_is_told(
+    fleet: Fleet, control: Control
+) -> None:
+    digest = _learned(fleet, control)
+    path = target_path("wall-distance", DEPLOYMENT, digest)
+    view = fleet.queries.device("car-1")
+    assert view is not None
+    assert (view.desired_target, view.desired_version) == (path, 1)
+    assert fleet.queries.training_jobs()[0].state == "done"
+    before = fleet.queries.decisions()
+    _settle(control)
+    assert fleet.queries.decisions() == before
+    with fleet.database.read() as connection:
+        revisions = connection.scalars(select(desired.c.revision)).all()
+    assert list(revisions) == [1, 2]
+    assert fleet.queries.rollouts()[0].wanted == 1
+    assert fleet.queries.rollouts()[0].loaded == 0
+
+
+def test_a_risen_error_is_judged_once_and_retrained_when_there_is_data(
+    fleet: Fleet, control: Control
+) -> None:
+    first = _learned(fleet, control)
+    for manoeuvre in range(10, 16):
+        fleet.send(drive(manoeuvre, model=first, error=5.0))
+    _settle(control)
+    assert fleet.queries.verdicts() == ()
+    assert fleet.queries.models()[0].reference_mae == pytest.approx(5.0)
+    for manoeuvre in range(20, 22):
+        fleet.send(drive(manoeuvre, model=first, error=30.0))
+    _settle(control)
+    (verdict,) = fleet.queries.verdicts()
+    assert verdict.evidence["reference_origin"] == "field"
+    assert len(fleet.queries.training_jobs()) == 1
+    fleet.send(drive(22, model=first, error=30.0))
+    _settle(control)
+    _settle(control)
+    assert [job.state for job in fleet.queries.training_jobs()] == ["done", "queued"]
+    assert fleet.queries.decisions()[-1].verdict == verdict.id
+    second = _train(fleet, b"two")
+    _settle(control)
+    for manoeuvre in range(30, 40):
+        fleet.send(drive(manoeuvre, model=second, error=6.0))
+    _settle(control)
+    assert [model.version for model in fleet.queries.models()] == [1, 2]
+    assert fleet.queries.deployments()[0].latest == second
+    assert len(fleet.queries.verdicts()) == 1
+    assert len(fleet.queries.training_jobs()) == 2
+
+
+def test_an_unfinished_manoeuvre_counts_only_after_its_time_out(
+    fleet: Fleet, control: Control
+) -> None:
+    first = _learned(fleet, control)
+    for manoeuvre in range(10, 13):
+        whole = drive(manoeuvre, model=first, error=50.0)
+        fleet.send(type(whole)(device="car-1", samples=whole.samples[:5]))
+        fleet.send(type(whole)(device="car-1", manoeuvres=whole.manoeuvres))
+    _settle(control)
+    assert fleet.queries.verdicts() == ()
+    fleet.clock.now_us += 61_000_000
+    _settle(control)
+    assert len(fleet.queries.verdicts()) == 1
+
+
+def test_a_failed_training_is_repeated_after_a_pause(fleet: Fleet, control: Control) -> None:
+    for manoeuvre in range(4):
+        fleet.send(drive(manoeuvre))
+    _settle(control)
+    with fleet.database.write() as connection:
+        claim = jobs.claim(connection, worker="w", utc_us=START_US, lease_us=1)
+        assert claim is not None
+        jobs.fail(connection, claim.id, reason="out of memory", attempt=None, utc_us=START_US)
+    _settle(control)
+    assert len(fleet.queries.training_jobs()) == 1
+    fleet.clock.now_us += 31_000_000
+    _settle(control)
+    assert [job.state for job in fleet.queries.training_jobs()] == ["failed", "queued"]
+
+
+def test_a_silent_workers_job_is_handed_on_and_its_late_work_refused(
+    fleet: Fleet, control: Control
+) -> None:
+    for manoeuvre in range(4):
+        fleet.send(drive(manoeuvre))
+    _settle(control)
+    with fleet.database.write() as connection:
+        first = jobs.claim(connection, worker="a", utc_us=START_US, lease_us=1000)
+        assert first is not None
+        assert jobs.claim(connection, worker="b", utc_us=START_US + 1000, lease_us=1) is None
+        second = jobs.claim(connection, worker="b", utc_us=START_US + 1001, lease_us=1000)
+        assert second is not None
+        assert second.id == first.id
+        assert second.release_seq > first.release_seq
+        with pytest.raises(jobs.JobError):
+            jobs.held(connection, first.id, attempt=first.attempt)
+
+
+def test_lineage_leads_from_a_car_to_the_data_and_forward_again(
+    fleet: Fleet, control: Control
+) -> None:
+    digest = _learned(fleet, control)
+    _load(fleet, digest)
+    fleet.send(drive(50))
+    found = Lineage(fleet.database).of_device("car-1")
+    assert found is not None
+    assert found.loaded == digest
+    assert [each.model for each in found.history] == [digest]
+    model = found.model
+    assert model is not None
+    assert model.dataset is not None
+    assert (model.dataset.pairs, model.dataset.pairs_by_device) == (40, {"car-1": 40})
+    assert model.decision is not None
+    assert model.decision.kind == "train-first"
+    assert [each.device for each in model.cars] == ["car-1"]
+    assert fleet.queries.rollouts()[0].loaded == 1
+
+
+def test_a_look_without_news_takes_no_write_lock(fleet: Fleet, control: Control) -> None:
+    _learned(fleet, control)
+    with fleet.database.write():
+        assert control.look() is False

@@ -1,0 +1,106 @@
+"""What is told goes out as a signed webhook, once, and again until it is answered."""
+
+import base64
+
+import msgspec
+import pytest
+
+from fleet_server.telling import alerts, rules
+from fleet_server.telling.channels import Webhook
+from shared.errors import SignatureError
+from tests.fleet_server.fleet import START_US, Fleet
+from tests.fleet_server.telling.telling import (
+    CAUSE,
+    HOUR_US,
+    KEY,
+    Hook,
+    check_signature,
+    raised,
+    teller_of,
+    turn,
+)
+
+
+def test_a_webhook_is_told_once_in_words_that_prove_their_sender(fleet: Fleet, hook: Hook) -> None:
+    number = raised(fleet)
+    teller = teller_of(fleet, Webhook(url=hook.url, key=KEY))
+    turn(teller)
+    turn(teller)
+    ((path, headers, body),) = hook.received
+    assert path == "/in?token=secret"
+    assert headers["webhook-id"] == f"alert-{number}"
+    check_signature(headers, body)
+    with pytest.raises(SignatureError):
+        check_signature(headers, body + b" ")
+    said = msgspec.json.decode(body)
+    assert said["type"] == "alert.raised"
+    assert said["data"]["reason"] == CAUSE.reason
+    (view,) = alerts.listed(fleet.database)
+    assert view.deliveries[0].delivered_utc_us == START_US
+    assert "secret" not in view.deliveries[0].channel
+    public = rules.public_key(KEY)
+    assert base64.b64decode(public.removeprefix("whpk_")) == KEY.public.raw
+
+
+def test_a_webhook_that_fails_is_tried_again_ever_later_in_the_same_words(
+    fleet: Fleet, hook: Hook
+) -> None:
+    hook.answers = [500, 302, 503]
+    raised(fleet)
+    teller = teller_of(fleet, Webhook(url=hook.url, key=KEY))
+    tries = []
+    for _ in range(100):
+        before = len(hook.received)
+        turn(teller)
+        if len(hook.received) > before:
+            tries.append((fleet.clock.now_us - START_US) // 1_000_000)
+        fleet.clock.now_us += 1_000_000
+    assert tries == [0, 10, 30, 70]
+    assert len({body for _, _, body in hook.received}) == 1
+    assert len({headers["webhook-id"] for _, headers, _ in hook.received}) == 1
+    (view,) = alerts.listed(fleet.database)
+    assert (view.deliveries[0].attempts, view.deliveries[0].problem) == (4, "")
+
+
+def test_what_cannot_be_told_is_given_up_after_a_day_and_says_so(fleet: Fleet) -> None:
+    raised(fleet)
+    nobody = Webhook(url="http://127.0.0.1:9/", key=KEY)
+    teller = teller_of(fleet, nobody)
+    for _ in range(26):
+        turn(teller)
+        fleet.clock.now_us += HOUR_US
+    (view,) = alerts.listed(fleet.database)
+    (told,) = view.deliveries
+    assert told.delivered_utc_us is None
+    assert told.given_up_utc_us is not None
+    assert told.given_up_utc_us >= START_US + 24 * HOUR_US
+    assert told.problem == "no answer: ConnectionRefusedError"
+    assert alerts.deliveries_by_state(fleet.database)["given_up"] == 1
+
+
+def test_a_receiver_that_is_gone_is_left_in_peace(fleet: Fleet, hook: Hook) -> None:
+    hook.answers = [410]
+    raised(fleet)
+    teller = teller_of(fleet, Webhook(url=hook.url, key=KEY))
+    for _ in range(5):
+        turn(teller)
+        fleet.clock.now_us += HOUR_US
+    assert len(hook.received) == 1
+
+
+def test_one_channel_that_fails_does_not_keep_another_from_being_told(
+    fleet: Fleet, hook: Hook
+) -> None:
+    raised(fleet)
+    turn(
+        teller_of(
+            fleet, Webhook(url="http://127.0.0.1:9/", key=KEY), Webhook(url=hook.url, key=KEY)
+        )
+    )
+    assert len(hook.received) == 1
+
+
+@pytest.mark.parametrize(("attempts", "pause_s"), [(1, 10), (2, 20), (9, 2560), (10, 3600)])
+def test_pauses_double_up_to_an_hour(attempts: int, pause_s: int) -> None:
+    assert rules.pause_us(attempts) == pause_s * 1_000_000
+    assert rules.pause_us(10_000) == HOUR_US
