@@ -209,7 +209,7 @@ def _opened(received: Received, cars: Mapping[str, Standing], tasks: Mapping[str
         return received, error
     if not (batch.samples or batch.manoeuvres or batch.pictures):
         return received, NOTHING_NEW
-    return received, Accepted(batch=batch, received=received)
+    return received, intake.accept(batch, received)
 
 
 def _open(received: Received, cars: Mapping[str, Standing], tasks: Mapping[str, Task]) -> Batch:

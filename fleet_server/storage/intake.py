@@ -5,18 +5,19 @@ Laws:
 - what is there already is stored no second time; the same key with other content is a conflict,
   an erased key is refused, and both change nothing;
 - several batches that are new in all their rows cost as many statements as one. Only where some row
-  was not new are they taken one by one, and rows read back.
+  was not new are they taken one by one, and rows read back;
+- whatever can be made ready is (`accept`) before the transaction begins: others wait while it runs.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Table, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Table, bindparam, func, select, update
 
 from fleet_server.storage import records, tombs
 from fleet_server.storage.erasure_tables import doomed
-from fleet_server.storage.records import Row
+from fleet_server.storage.records import Row, Rows
 from fleet_server.storage.tables import (
     batches,
     deployments,
@@ -26,10 +27,9 @@ from fleet_server.storage.tables import (
     samples,
     tallies,
 )
-from fleet_server.storage.upsert import insert_rows
+from fleet_server.storage.upsert import insert_one, insert_rows
 from shared.errors import RefusedError, RetryLaterError
 from shared.messages import Batch
-from shared.samples import Sample
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +45,17 @@ class Received:
 
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
-    """A batch that may be stored, and the message that held it."""
+    """A batch that may be stored, the message that held it, and the rows that index it."""
 
     batch: Batch
     received: Received
+    rows: Rows
+
+
+def accept(batch: Batch, received: Received) -> Accepted:
+    """Return `batch` ready to be stored."""
+    rows = records.of_batch(batch, received.body, received.utc_us)
+    return Accepted(batch=batch, received=received, rows=rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,16 +148,24 @@ def _store(
 def _store_together(
     connection: Connection, fresh: Sequence[Accepted], *, external: bool
 ) -> list[Outcome]:
-    rows: tuple[list[Row], list[Row], list[Row]] = ([], [], [])
-    for each in fresh:
-        number = _add_batch(connection, each, external=external)
-        for all_rows, own in zip(rows, _rows(each, number), strict=True):
-            all_rows.extend(own)
+    numbers = [_add_batch(connection, each, external=external) for each in fresh]
     first_id = _next_id(connection)
-    for table, found in zip(_TABLES, rows, strict=True):
-        if _insert(connection, table, found) < len(found):
+    for table in _TABLES:
+        rows = [
+            row
+            for each, number in zip(fresh, numbers, strict=True)
+            for row in records.numbered(_rows_of(each.rows, table), number)
+        ]
+        if _insert(connection, table, rows) < len(rows):
             raise _NotAllNewError
-    _count(connection, [sample for each in fresh for sample in each.batch.samples], first_id)
+    tallied: list[Row] = []
+    for each in fresh:
+        tallied += records.counted_from(each.rows.tallies, first_id)
+        first_id += len(each.rows.samples)
+    filed = Counter[str]()
+    for each in fresh:
+        filed.update(each.rows.deployments)
+    _count(connection, tallied, filed)
     return [
         Stored(
             samples=len(each.batch.samples),
@@ -167,13 +182,15 @@ def _store_one(connection: Connection, accepted: Accepted, *, external: bool) ->
             number = _add_batch(connection, accepted, external=external)
             first_id = _next_id(connection)
             new = [
-                _add(connection, table, found)
-                for table, found in zip(_TABLES, _rows(accepted, number), strict=True)
+                _add(connection, table, records.numbered(_rows_of(accepted.rows, table), number))
+                for table in _TABLES
             ]
             stored = Stored(samples=len(new[0]), manoeuvres=len(new[1]), pictures=len(new[2]))
             if stored.is_duplicate:
                 connection.execute(batches.delete().where(batches.c.id == number))
-            _count(connection, [accepted.batch.samples[place] for place in new[0]], first_id)
+            found = [accepted.batch.samples[place] for place in new[0]]
+            tallied = records.counted_from(records.tally(found), first_id)
+            _count(connection, tallied, Counter([each.deployment for each in found]))
             return stored
     except ConflictError as error:
         return error
@@ -187,32 +204,26 @@ _COLUMNS = {
 }
 
 
-def _rows(accepted: Accepted, number: int) -> tuple[list[Row], list[Row], list[Row]]:
-    batch, received = accepted.batch, accepted.received
-    return (
-        records.sample_rows(batch.samples, number, received.utc_us),
-        records.end_rows(batch.manoeuvres, number, received.utc_us),
-        records.picture_rows(batch.pictures, number, received.body),
-    )
+def _rows_of(rows: Rows, table: Table) -> list[Row]:
+    if table is samples:
+        return rows.samples
+    return rows.ends if table is manoeuvres else rows.pictures
 
 
-_INSERT_BATCH = insert(batches).returning(batches.c.id)
+_BATCH_COLUMNS = (
+    *("device", "sha256", "received_utc_us", "samples", "manoeuvres", "pictures"),
+    *("size_bytes", "body", "external"),
+)
 
 
 def _add_batch(connection: Connection, accepted: Accepted, *, external: bool) -> int:
     batch, received = accepted.batch, accepted.received
-    values = {
-        "device": received.device,
-        "sha256": received.sha256,
-        "received_utc_us": received.utc_us,
-        "samples": len(batch.samples),
-        "manoeuvres": len(batch.manoeuvres),
-        "pictures": len(batch.pictures),
-        "size_bytes": len(received.body),
-        "body": b"" if external else received.body,
-        "external": external,
-    }
-    return int(connection.execute(_INSERT_BATCH, values).scalar_one())
+    row = (
+        *(received.device, received.sha256, received.utc_us),
+        *(len(batch.samples), len(batch.manoeuvres), len(batch.pictures)),
+        *(len(received.body), b"" if external else received.body, external),
+    )
+    return insert_one(connection, batches, _BATCH_COLUMNS, row)
 
 
 def _next_id(connection: Connection) -> int:
@@ -248,22 +259,21 @@ def _add(connection: Connection, table: Table, rows: list[Row]) -> list[int]:
             raise ConflictError(
                 f"conflict: {table.name} {row[1]}/{row[2]} is stored with other content"
             )
-        if batch == row[4]:
+        if batch == row[-1]:
             new.setdefault((row[1], row[2]), place)
     return list(new.values())
 
 
-def _count(connection: Connection, new: Sequence[Sample], first_id: int) -> None:
-    for name, pairs in Counter(each.deployment for each in new).items():
+def _count(connection: Connection, tallied: list[Row], filed: Mapping[str, int]) -> None:
+    for name, pairs in filed.items():
         values = {"pairs_stored": deployments.c.pairs_stored + pairs}
         connection.execute(update(deployments).where(deployments.c.name == name).values(values))
-    rows = records.tally(new, first_id)
-    if rows:
+    if tallied:
         insert_rows(
             connection,
             tallies,
             records.TALLY_COLUMNS,
-            rows,
+            tallied,
             key=records.TALLY_KEY,
             sums=records.TALLY_SUMS,
         )

@@ -139,8 +139,9 @@ def _tally_anew(connection: Connection, device: str, boot: str, manoeuvre: int) 
     )
     rest = connection.execute(query.order_by(samples.c.id)).all()
     if rest:
-        rows = records.tally([_samples.decode(row.body) for row in rest], rest[0].id)
-        insert_rows(connection, tallies, records.TALLY_COLUMNS, rows)
+        rows = records.tally([_samples.decode(row.body) for row in rest])
+        tallied = records.counted_from(rows, rest[0].id)
+        insert_rows(connection, tallies, records.TALLY_COLUMNS, tallied)
 
 
 def _rewrite(
@@ -165,9 +166,7 @@ def _rewrite(
             rewritten_by=erasure,
         )
     )
-    for device, boot, sequence, _, _, offset, _ in records.picture_rows(
-        plan.left.pictures, row.id, plan.body
-    ):
+    for device, boot, sequence, _, offset, _ in records.picture_rows(plan.left.pictures, plan.body):
         where = pictures.update().filter_by(device=device, boot=boot, sequence=sequence)
         connection.execute(where.values(offset=offset))
 

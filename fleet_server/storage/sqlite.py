@@ -5,22 +5,28 @@ Laws:
 - a writing transaction takes the write lock at its start (BEGIN IMMEDIATE), so that it never fails
   half-way for having read first, and row ids are given in the order of the commits;
 - a new database is its owner's alone (mode 0600), since it holds pictures;
+- writers that wait for each other look every half millisecond: SQLite's own waiting grows to 25 ms
+  and more, longer than most transactions here last, and would leave the lock free in between;
 - what is deleted is overwritten (`secure_delete`), so that erased pictures are not left in free
   pages.
 """
 
 import fcntl
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import OperationalError
 
+from shared.clock import SystemClock
 from shared.errors import RetryLaterError, UsageError
 
 _BUSY_S = 10.0
+_LOOK_AGAIN_US = 500
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",
@@ -31,7 +37,7 @@ _PRAGMAS = (
     # Pages that many batches change (the ends of the indices) are written back once in 8 MiB.
     "wal_autocheckpoint=2048",
 )
-WRITING = {"begin": "BEGIN IMMEDIATE"}
+WRITING = {"writes": True}
 """The execution options of an engine whose transactions write."""
 
 
@@ -48,9 +54,37 @@ def engine_of(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+        if not connection.get_execution_options().get("writes"):
+            connection.exec_driver_sql("BEGIN")
+            return
+        _wait_for_lock(connection)
 
     return engine
+
+
+def _wait_for_lock(connection: Connection) -> None:
+    """Begin a writing transaction as soon as no other one is open."""
+    clock = SystemClock()
+    until_us = clock.monotonic_us() + int(_BUSY_S * 1e6)
+    connection.exec_driver_sql("PRAGMA busy_timeout=0")
+    try:
+        while True:
+            try:
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            except OperationalError as error:
+                now_us = clock.monotonic_us()
+                if not _is_busy(error) or now_us > until_us:
+                    raise
+                clock.sleep_until_us(now_us + _LOOK_AGAIN_US)
+            else:
+                return
+    finally:
+        connection.exec_driver_sql(f"PRAGMA busy_timeout={int(_BUSY_S * 1000)}")
+
+
+def _is_busy(error: OperationalError) -> bool:
+    # The low byte is the kind of error; the rest says more, such as BUSY_RECOVERY.
+    return (getattr(error.orig, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY
 
 
 @contextmanager

@@ -38,13 +38,25 @@ def insert_rows(
     """
     if not rows:
         return 0
-    marks = ", ".join(_MARKS[connection.dialect.name] for _ in columns)
-    into = f"{table.name} ({_listed(columns)})"
-    text = f"INSERT INTO {into} VALUES ({marks}) ON CONFLICT "  # noqa: S608 - names of our own
+    text = f"{_insert_into(connection, table, columns)} ON CONFLICT "
     raised = ", ".join(f'"{name}" = {table.name}."{name}" + excluded."{name}"' for name in sums)
     text += f"({_listed(key)}) DO UPDATE SET {raised}" if sums else "DO NOTHING"
     options = {"preserve_rowcount": True}
     return connection.exec_driver_sql(text, list(rows), execution_options=options).rowcount
+
+
+def insert_one(
+    connection: Connection, table: Table, columns: Sequence[str], row: tuple[Any, ...]
+) -> int:
+    """Insert one new row, a tuple in the order of `columns`, and return its row id."""
+    text = f"{_insert_into(connection, table, columns)} RETURNING id"
+    return int(connection.exec_driver_sql(text, row).scalar_one())
+
+
+def _insert_into(connection: Connection, table: Table, columns: Sequence[str]) -> str:
+    marks = ", ".join(_MARKS[connection.dialect.name] for _ in columns)
+    into = f"{table.name} ({_listed(columns)})"
+    return f"INSERT INTO {into} VALUES ({marks})"  # noqa: S608 - names of our own
 
 
 def _listed(names: Sequence[str]) -> str:

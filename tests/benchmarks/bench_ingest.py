@@ -155,7 +155,7 @@ def through_mqtt(folder: Path, port: int, load: list[Payload]) -> tuple[float, S
 def fill(fleet: Fleet, rows: int) -> None:
     """Store samples up to `rows` of them, with their tallies, as the cars' earlier boots."""
     pattern = _sample("car-1", _boot(0), 0)
-    body = records.sample_rows([pattern], 1, START_US)[0]
+    row = records.sample_rows([pattern], START_US)[0]
     stored, boot = fleet.queries.totals().pairs_stored, 0
     while stored < rows:
         boot += 1
@@ -163,7 +163,7 @@ def fill(fleet: Fleet, rows: int) -> None:
             for number in range(_CARS):
                 car, count = f"car-{number + 1}", min(_FILL // _CARS, rows - stored)
                 made = [
-                    (car, _boot(1000 + boot), sequence, *body[3:5], sequence // 25, *body[6:])
+                    (car, _boot(1000 + boot), sequence, row[3], sequence // 25, *row[5:], 1)
                     for sequence in range(count)
                 ]
                 insert_rows(connection, tables.samples, records.SAMPLE_COLUMNS, made)
@@ -173,7 +173,7 @@ def fill(fleet: Fleet, rows: int) -> None:
 
 def _fill_manoeuvres(connection: Connection, car: str, boot: int, count: int) -> None:
     ends = [end(n, pairs=25, device=car, boot=_boot(1000 + boot)) for n in range(count)]
-    rows = records.end_rows(ends, 1, START_US)
+    rows = records.numbered(records.end_rows(ends, START_US), 1)
     insert_rows(connection, tables.manoeuvres, records.END_COLUMNS, rows)
 
 

@@ -15,7 +15,7 @@ from fleet_server.console import mount
 from fleet_server.reading.queries import Queries
 from fleet_server.storage import tables
 from fleet_server.storage.database import Database
-from fleet_server.storage.intake import Accepted, Received, store
+from fleet_server.storage.intake import Received, accept, store
 from shared import codec
 from shared.clock import SystemClock
 from shared.ids import sha256_hex
@@ -101,7 +101,7 @@ def drive(
                 utc_us=SystemClock().utc_us(),
             )
             with database.write() as connection:
-                store(connection, [Accepted(batch=batch, received=received)])
+                store(connection, [accept(batch, received)])
 
 
 def _decision(kind: str, reason: str, model: str | None) -> dict[str, object]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from fleet_server.storage.records import TALLY_COLUMNS, tally
+from fleet_server.storage.records import TALLY_COLUMNS, TALLY_SUMS, tally
 from fleet_server.storage.tables import batches, quarantine, samples
 from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
@@ -268,12 +268,61 @@ def test_tallies_tell_the_leading_estimate_from_a_shadow(fleet: Fleet) -> None:
     )
     rows = {
         row["model"]: row
-        for row in (dict(zip(TALLY_COLUMNS, each, strict=True)) for each in tally(both, 1))
+        for row in (dict(zip(TALLY_COLUMNS, each, strict=True)) for each in tally(both))
     }
     assert (rows[MODEL]["led"], rows[other]["led"]) == (3, 0)
     assert rows[other]["error_sum"] == pytest.approx(sum((each.label or 0) - 1 for each in both))
     fleet.send(Batch(device="car-1", samples=both, manoeuvres=(end(0, pairs=3),)))
     assert fleet.queries.manoeuvres()[0].model == MODEL
+
+
+_scattered = st.lists(
+    st.tuples(
+        st.integers(0, 2),
+        st.none() | st.floats(0, 350),
+        st.lists(st.tuples(st.sampled_from([MODEL, "cd" * 32]), st.floats(-50, 400)), max_size=3),
+    ),
+    max_size=30,
+)
+
+
+@given(_scattered)
+def test_tallies_add_up_to_what_a_plain_count_says(
+    found: list[tuple[int, float | None, list[tuple[str, float]]]],
+) -> None:
+    samples = [
+        sample(
+            number,
+            manoeuvre=manoeuvre,
+            label=label,
+            sensor_status="ok" if label is not None else "no_reading",
+            estimates=tuple(Estimate(model=model, value=value) for model, value in estimates),
+        )
+        for number, (manoeuvre, label, estimates) in enumerate(found)
+    ]
+    added: dict[tuple[int, str], list[float]] = {}
+    for row in (dict(zip(TALLY_COLUMNS, each, strict=True)) for each in tally(samples)):
+        sums = added.setdefault((row["manoeuvre"], row["model"]), [0.0] * len(TALLY_SUMS))
+        added[row["manoeuvre"], row["model"]] = [
+            sum(two) for two in zip(sums, (row[name] for name in TALLY_SUMS), strict=True)
+        ]
+        first = samples[row["since_sample"]]
+        assert first.manoeuvre == row["manoeuvre"]
+    plain: dict[tuple[int, str], list[float]] = {}
+    for each in samples:
+        pair = [("", None), *((one.model, one.value) for one in each.estimates)]
+        for place, (model, value) in enumerate(pair):
+            sums = plain.setdefault((each.manoeuvre, model), [0.0] * len(TALLY_SUMS))
+            label = each.label
+            sums[0] += 1
+            sums[1] += place == 1
+            if label is not None:
+                sums[2] += 1
+                sums[3] += label
+                sums[4] += 0.0 if value is None else abs(value - label)
+    assert added.keys() == plain.keys()
+    for key, sums in plain.items():
+        assert added[key] == pytest.approx(sums)
 
 
 _CHILD = """
