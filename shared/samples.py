@@ -25,7 +25,7 @@ Source = Literal["model", "sensor"]
 """What steered speed and buzzer."""
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """Base of what is stored and sent: immutable, keyword-only, closed to unknown fields."""
 
 
