@@ -16,7 +16,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from moto.server import ThreadedMotoServer
 
 _UNSAFE_BUT_FAST = ("fsync=off", "full_page_writes=off", "listen_addresses=", "max_connections=40")
 _START_S = 60
@@ -121,6 +120,8 @@ def s3() -> Iterator[Bucket]:
     """Run moto's S3 on a free port of this machine."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = int(probe.getsockname()[1])
+    from moto.server import ThreadedMotoServer  # Only who needs it waits for it to load.
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=port, verbose=False)
     server.start()
     try:

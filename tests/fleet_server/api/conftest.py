@@ -3,6 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,8 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def context(fleet: Fleet, releases: Path) -> Context:
-    """Return the server's parts."""
+def context_of(fleet: Fleet, releases: Path) -> Context:
+    """Return the parts of a server of `fleet`, over a copy of `releases`."""
     shutil.copytree(releases / "server" / "releases", fleet.state / "releases")
     return Context(
         state=fleet.state,
@@ -51,6 +51,12 @@ def context(fleet: Fleet, releases: Path) -> Context:
     )
 
 
+@pytest.fixture
+def context(fleet: Fleet, releases: Path) -> Context:
+    """Return the server's parts."""
+    return context_of(fleet, releases)
+
+
 @pytest.fixture(scope="session")
 def applications() -> list[FastAPI]:
     """Return a place for the one application of all tests, which takes a while to build."""
@@ -60,6 +66,13 @@ def applications() -> list[FastAPI]:
 @pytest.fixture
 def client(context: Context, applications: list[FastAPI]) -> Iterator[TestClient]:
     """Give a client without a token; a bug in the server becomes a 500, not an exception."""
+    with client_of(context, applications) as made:
+        yield made
+
+
+@contextmanager
+def client_of(context: Context, applications: list[FastAPI]) -> Iterator[TestClient]:
+    """Give a client of the one application, which serves `context` until the next one."""
     if not applications:
         applications.append(create_app(context))
     applications[0].state.context = context
@@ -70,13 +83,18 @@ def client(context: Context, applications: list[FastAPI]) -> Iterator[TestClient
 Login = Callable[[Role], dict[str, str]]
 
 
+def headers_of(fleet: Fleet, role: Role) -> dict[str, str]:
+    """Return the headers of a new token with `role`."""
+    with fleet.database.write() as connection:
+        token = tokens.create(connection, name=role, role=role, utc_us=START_US).secret
+    return {"Authorization": f"Bearer {token}"}
+
+
 @pytest.fixture
 def login(fleet: Fleet) -> Login:
     """Return a function that makes the headers of a new token with a role."""
 
     def made(role: Role) -> dict[str, str]:
-        with fleet.database.write() as connection:
-            token = tokens.create(connection, name=role, role=role, utc_us=START_US).secret
-        return {"Authorization": f"Bearer {token}"}
+        return headers_of(fleet, role)
 
     return made

@@ -7,23 +7,33 @@ this data set; all steps behind this model; comparison of runs. And from the pla
 to the decision that asked for its model; from a picture or batch forward to every model and car.
 """
 
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
-from fleet_server.api.context import Context
 from shared.ids import sha256_hex
-from tests.fleet_server.api.conftest import Login
+from tests.fleet_server.api.conftest import Login, client_of, context_of, headers_of
 from tests.fleet_server.api.history import DATASETS, EXPERIMENT, History, make
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, Fleet
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def history(
-    fleet: Fleet, client: TestClient, context: Context, login: Login, releases: Path
-) -> History:
-    return make(fleet, client, context, releases, trainer=login("trainer"), reader=login("viewer"))
+    empty_state: Path, releases: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[History]:
+    """Give a history that all tests here ask and none adds to."""
+    state = tmp_path_factory.mktemp("history") / "server"
+    shutil.copytree(empty_state, state)
+    fleet = Fleet(state)
+    fleet.add_car()
+    context = context_of(fleet, releases)
+    with client_of(context, []) as client:
+        trainer, reader = headers_of(fleet, "trainer"), headers_of(fleet, "viewer")
+        yield make(fleet, client, context, releases, trainer=trainer, reader=reader)
+    fleet.close()
 
 
 def test_from_a_car_to_its_model_run_data_set_batches_pictures_and_the_decision(

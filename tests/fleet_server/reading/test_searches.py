@@ -1,5 +1,9 @@
 """Finding pairs: every filter, whole pages by bounded looks, and an index behind each of them."""
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,9 +28,13 @@ def _all(fleet: Fleet, wanted: Wanted, limit: int = 7) -> list[int]:
         after = page.next_after
 
 
-@pytest.fixture
-def driven(fleet: Fleet) -> Fleet:
+@pytest.fixture(scope="module")
+def driven(empty_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two cars, three manoeuvres of ten pairs each, received a second apart; one has no label."""
+    state = tmp_path_factory.mktemp("driven") / "server"
+    shutil.copytree(empty_state, state)
+    fleet = Fleet(state)
+    fleet.add_car()
     fleet.add_car("car-2")
     for manoeuvre in range(3):
         for car in ("car-1", "car-2"):
@@ -34,7 +42,8 @@ def driven(fleet: Fleet) -> Fleet:
         fleet.clock.now_us += 1_000_000
     unlabelled = sample(99, label=None, sensor_status="out_of_range", picture_sha256=None)
     fleet.send(Batch(device="car-1", samples=(unlabelled,)))
-    return fleet
+    yield fleet
+    fleet.close()
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,7 @@ def _group(parked: list[Parked], *, is_known: bool = True, has_range_sensor: boo
     )
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_nothing_is_stopped_with_a_reason_and_touches_nothing(
     model_file: Path,
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_model_that_knows_nothing_is_stopped_with_a_reason_and_touches_nothing
     assert all(300 <= each.start_mm <= 350 for each in parked)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_keeps_what_was_driven(model_file: Path) -> None:
     told: list[int] = []
     parked = park(
