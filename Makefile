@@ -6,6 +6,9 @@ SOURCES := $(patsubst tests/contracts/sources/%.txt,.sources/%/.made,$(wildcard 
 ONLY_EXIT := $(if $(filter 1,$(EXIT)),--exit,)
 ONLY_QUICK := $(if $(filter 1,$(QUICK)),--quick,)
 
+# Tests start some hundred Python processes; without bytecode each compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help

@@ -20,9 +20,9 @@ from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
 from fleet_server.api.streams import DOCUMENTED, respond
 from fleet_server.cars import groups, membership
-from fleet_server.reading.rows import page as rows_after
-from fleet_server.reading.rows import views
 from fleet_server.reading.views import DeploymentView, DeviceView, Page
+from fleet_server.storage.pages import page as rows_after
+from fleet_server.storage.pages import views
 from fleet_server.storage.tables import enrolments
 from shared.errors import RefusedError
 from shared.ids import sha256_hex

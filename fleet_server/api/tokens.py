@@ -13,10 +13,10 @@ from fleet_server.api.filters import RowId
 from fleet_server.api.links import of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
-from fleet_server.reading.rows import page as rows_after
-from fleet_server.reading.rows import views
 from fleet_server.reading.views import Page
 from fleet_server.storage import tables
+from fleet_server.storage.pages import page as rows_after
+from fleet_server.storage.pages import views
 
 router = APIRouter(
     prefix="/api/v1", tags=["tokens"], responses=documented(400, 401, 403, 413, 422, 503)

@@ -11,8 +11,8 @@ from typing import Literal
 
 from sqlalchemy import select
 
-from fleet_server.reading.rows import page, views
 from fleet_server.storage.database import Database
+from fleet_server.storage.pages import page, views
 from fleet_server.storage.report_tables import annotations
 from fleet_server.storage.upsert import insert
 from shared.ids import SampleKey

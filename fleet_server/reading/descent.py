@@ -13,10 +13,10 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.sql import ColumnElement
 
 from fleet_server.reading import searches
-from fleet_server.reading.rows import views
 from fleet_server.reading.searches import Found
 from fleet_server.reading.views import BatchView, HistoryView, SampleView
 from fleet_server.storage.database import Database
+from fleet_server.storage.pages import views
 from fleet_server.storage.tables import (
     batches,
     model_history,

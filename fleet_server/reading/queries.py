@@ -14,18 +14,7 @@ from sqlalchemy import func, select
 
 from fleet_server.cars import groups
 from fleet_server.reading import searches
-from fleet_server.reading.rows import (
-    device_views,
-    equal,
-    fields,
-    judged,
-    manoeuvre_views,
-    page,
-    promotions,
-    row_count,
-    versions_of,
-    views,
-)
+from fleet_server.reading.rows import device_views, manoeuvre_views, promotions, versions_of
 from fleet_server.reading.views import (
     BatchView,
     DecisionView,
@@ -43,6 +32,7 @@ from fleet_server.reading.views import (
 )
 from fleet_server.storage import bodies
 from fleet_server.storage.database import Database
+from fleet_server.storage.pages import equal, fields, judged, page, row_count, views
 from fleet_server.storage.tables import (
     batches,
     decisions,

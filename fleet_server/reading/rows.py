@@ -1,75 +1,26 @@
-"""How rows become views, and how a list is cut into pages.
+"""How rows of several tables become one view.
 
 Laws:
 - a page costs a fixed number of queries, whatever its length: what belongs to several rows is
   looked up once for all of them.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, Table, and_, func, select
-from sqlalchemy.sql import ColumnElement
+from sqlalchemy import Connection, Row, and_, select
 
 from fleet_server.cars import groups, registry
 from fleet_server.reading.views import DeviceView, ManoeuvreView
+from fleet_server.storage.pages import Rows
 from fleet_server.storage.tables import decisions, desired, manoeuvres, models, tallies
 from shared.ids import is_sha256
 from shared.messages import Status, UpdateEvent
 from shared.samples import ManoeuvreEnd
 from shared.signing import VerifyKey
 
-Rows = Sequence[Row[Any]]
-
 _ends = msgspec.msgpack.Decoder(ManoeuvreEnd)
-
-
-def equal(table: Table, **wanted: str | int | None) -> list[ColumnElement[bool]]:
-    """Return the conditions that columns equal what is `wanted` of them; None asks for nothing."""
-    return [table.c[name] == value for name, value in wanted.items() if value is not None]
-
-
-def page(
-    connection: Connection,
-    query: Select[Any],
-    table: Table,
-    after: int,
-    limit: int,
-    *,
-    newest: bool = False,
-) -> Rows:
-    """Return up to `limit` rows of `query` whose `table.id` follows `after`, in order of it."""
-    query = query.where(table.c.id > after).limit(limit)
-    if newest:
-        return connection.execute(query.order_by(table.c.id.desc())).all()[::-1]
-    return connection.execute(query.order_by(table.c.id)).all()
-
-
-def row_count(connection: Connection, table: Table) -> int:
-    """Return the number of rows of a table that is small beside `samples`."""
-    return connection.scalar(select(func.count()).select_from(table)) or 0
-
-
-def fields(row: Row[Any], view: type[Any], *, skip: Collection[str] = ()) -> dict[str, Any]:
-    """Return the row's values for the fields of `view`, less those in `skip`."""
-    return {name: getattr(row, name) for name in view.__dataclass_fields__ if name not in skip}
-
-
-def views(view: type[Any], rows: Rows) -> tuple[Any, ...]:
-    """Return each row as a `view` whose fields are the row's columns."""
-    return tuple(view(**fields(row, view)) for row in rows)
-
-
-def judged(view: type[Any], rows: Rows) -> tuple[Any, ...]:
-    """Return each row as a `view`, with its evidence unpacked."""
-    return tuple(
-        view(
-            **fields(row, view, skip={"evidence"}),
-            evidence=msgspec.json.decode(row.evidence),
-        )
-        for row in rows
-    )
 
 
 def versions_of(connection: Connection, digests: set[str | None]) -> dict[str | None, int]:

@@ -14,9 +14,9 @@ import msgspec
 from sqlalchemy import Column, Connection, Row, Select, Table, func, select
 from sqlalchemy.sql import ColumnElement
 
-from fleet_server.reading.rows import equal, fields, views
 from fleet_server.reading.views import BatchView, SampleView
 from fleet_server.storage.database import Database
+from fleet_server.storage.pages import equal, fields, views
 from fleet_server.storage.tables import batches, pictures, same_sample, samples
 from shared.ids import SampleKey
 

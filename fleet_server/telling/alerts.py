@@ -14,8 +14,8 @@ from typing import Any, Literal
 import msgspec
 from sqlalchemy import Connection, Row, func, select, update
 
-from fleet_server.reading.rows import equal, fields, page
 from fleet_server.storage.database import Database
+from fleet_server.storage.pages import equal, fields, page
 from fleet_server.storage.report_tables import alerts, deliveries
 from fleet_server.storage.upsert import insert
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, or_, select, update
 
-from fleet_server.reading.rows import fields
 from fleet_server.storage.database import Database
+from fleet_server.storage.pages import fields
 from fleet_server.storage.report_tables import alerts as alert_rows
 from fleet_server.storage.report_tables import deliveries
 from fleet_server.storage.upsert import insert

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 from sqlalchemy import Connection, Row, func, select
 
-from fleet_server.reading.rows import equal, fields, page, views
+from fleet_server.storage.pages import equal, fields, page, views
 from fleet_server.storage.report_tables import artefacts, runs
 from fleet_server.storage.upsert import insert
 from fleet_server.training import jobs
