@@ -134,6 +134,20 @@ class Apart:
             self.wait_us(_LOOK_US)
         return None
 
+    def parks(self, drive: Drive) -> None:
+        """Have the car park by its sensor until it stops at its target.
+
+        A manoeuvre that ends otherwise, as where this machine held it up, is driven again.
+        """
+
+        def is_parked() -> bool:
+            ended = drive.said().count("manoeuvre_ended")
+            self.roll()
+            self.until(lambda: drive.said().count("manoeuvre_ended") > ended)
+            return "reason=target" in drive.said()
+
+        self.until(is_parked)
+
     def off_after_us(self, since_us: int) -> int | None:
         """Return how long after `since_us` the motors got no current any more, None: they do."""
         end_us = self.clock.monotonic_us() + WATCHED_US
