@@ -64,7 +64,7 @@ _LISTINGS = (
     *(f"samples?deployment={DEPLOYMENT}", f"manoeuvres?deployment={DEPLOYMENT}"),
 )
 _ASKED = 100
-_MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
+MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 _LIVELY = Characteristics(
     brightness=121.5,
     saturation=43.25,
@@ -183,14 +183,14 @@ def _fill_manoeuvres(connection: Connection, car: str, boot: int, count: int) ->
 @contextmanager
 def mosquitto(folder: Path) -> Iterator[int]:
     """Run mosquitto with the limits of `parkfleet broker config`; give its port."""
-    if not Path(_MOSQUITTO).exists():
+    if not Path(MOSQUITTO).exists():
         raise UsageError("this benchmark needs mosquitto (apt install mosquitto)")
     port = _free_port()
     # Limits as `parkfleet broker config` writes them; rights are not what is measured.
     lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "max_inflight_messages 100")
     path = folder / "mosquitto.conf"
     path.write_text("\n".join((*lines, "max_queued_messages 10000", "log_type error\n")))
-    with _process([_MOSQUITTO, "-c", str(path)], port):
+    with _process([MOSQUITTO, "-c", str(path)], port):
         yield port
 
 
