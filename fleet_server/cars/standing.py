@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from fleet_server import logbook
 from fleet_server.broker import users
@@ -50,16 +50,26 @@ class Standing:
     keys: tuple[VerifyKey, ...]
 
 
+_PRESENT = select(devices.c.name, devices.c.public_key, devices.c.state).where(
+    devices.c.name.in_(bindparam("cars", expanding=True))
+)
+_FORMER = (
+    select(former_keys.c.device, former_keys.c.public_key)
+    .where(
+        former_keys.c.device.in_(bindparam("cars", expanding=True)),
+        former_keys.c.until_utc_us >= bindparam("now_us"),
+    )
+    .order_by(former_keys.c.id.desc())
+)
+
+
 def of_cars(
     connection: Connection, cars: Collection[str], *, utc_us: int
 ) -> Mapping[str, Standing]:
     """Return where each of `cars` stands; cars that nobody knows are left out."""
-    query = select(devices.c.name, devices.c.public_key, devices.c.state)
-    found = connection.execute(query.where(devices.c.name.in_(cars))).all()
+    found = connection.execute(_PRESENT, {"cars": list(cars)}).all()
     former: dict[str, list[VerifyKey]] = {}
-    before = select(former_keys.c.device, former_keys.c.public_key)
-    before = before.where(former_keys.c.device.in_(cars), former_keys.c.until_utc_us >= utc_us)
-    for row in connection.execute(before.order_by(former_keys.c.id.desc())):
+    for row in connection.execute(_FORMER, {"cars": list(cars), "now_us": utc_us}):
         former.setdefault(row.device, []).append(VerifyKey(row.public_key))
     return {
         row.name: Standing(

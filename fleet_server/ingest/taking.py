@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 _REASON_LENGTH = 200
 _Opened = tuple[Received, Accepted | Outcome]
+_TASKS = select(deployments.c.task).distinct()
 _NOT_KEPT = (ErasedError, NotWelcomeError)
 """What is refused and leaves no copy: it is gone for good, or the car keeps it itself."""
 
@@ -148,7 +149,7 @@ class Ingest:
         with self._database.read() as connection:
             names = {each.device for each in received}
             cars = standing.of_cars(connection, names, utc_us=received[0].utc_us)
-            texts = connection.scalars(select(deployments.c.task).distinct()).all()
+            texts = connection.scalars(_TASKS).all()
         tasks = [msgspec.json.decode(text, type=Task) for text in texts]
         return cars, {task.name: task for task in tasks}
 
@@ -206,7 +207,7 @@ def _opened(received: Received, cars: Mapping[str, Standing], tasks: Mapping[str
     try:
         batch = _open(received, cars, tasks)
     except RefusedError as error:
-        return received, error
+        return received, intake.as_outcome(error)
     if not (batch.samples or batch.manoeuvres or batch.pictures):
         return received, NOTHING_NEW
     return received, intake.accept(batch, received)

@@ -77,6 +77,16 @@ NOTHING_NEW = Stored(samples=0, manoeuvres=0, pictures=0)
 Outcome = Stored | RefusedError
 
 
+def as_outcome(error: RefusedError) -> RefusedError:
+    """Return `error` without the frames that it came through, to be kept as a value.
+
+    They hold the message, and the outcomes with the error itself: such a ring is let go only when
+    the garbage collector comes round, after hundreds of messages.
+    """
+    error.__traceback__ = error.__context__ = None
+    return error
+
+
 class ConflictError(RefusedError):
     """A key that is stored already came again with other content."""
 
@@ -96,6 +106,8 @@ def store(
     Raises:
         RetryLaterError: an object is about to be deleted; roll the transaction back.
     """
+    if not accepted:
+        return []
     known = _known(connection, accepted)
     erased = tombs.devices_with(connection, {each.received.device for each in accepted})
     found: dict[str, Outcome] = {}
@@ -123,9 +135,12 @@ def _again(outcome: Outcome, *, is_first: bool) -> Outcome:
     return NOTHING_NEW if isinstance(outcome, Stored) and not is_first else outcome
 
 
+_KNOWN = select(batches.c.sha256).where(batches.c.sha256.in_(bindparam("digests", expanding=True)))
+
+
 def _known(connection: Connection, accepted: Sequence[Accepted]) -> set[str]:
-    digests = {each.received.sha256 for each in accepted}
-    return set(connection.scalars(select(batches.c.sha256).where(batches.c.sha256.in_(digests))))
+    digests = list({each.received.sha256 for each in accepted})
+    return set(connection.scalars(_KNOWN, {"digests": digests}))
 
 
 def _check_doomed(connection: Connection, digests: Iterable[str]) -> None:
@@ -193,7 +208,7 @@ def _store_one(connection: Connection, accepted: Accepted, *, external: bool) ->
             _count(connection, tallied, Counter([each.deployment for each in found]))
             return stored
     except ConflictError as error:
-        return error
+        return as_outcome(error)
 
 
 _TABLES = (samples, manoeuvres, pictures)

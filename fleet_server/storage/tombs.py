@@ -8,7 +8,7 @@ Laws:
 from collections.abc import Collection, Iterable, Iterator
 from typing import Literal
 
-from sqlalchemy import Connection, exists, insert, select
+from sqlalchemy import Connection, bindparam, exists, insert, select
 
 from fleet_server.storage.erasure_tables import tombstones
 from fleet_server.storage.tables import devices
@@ -29,11 +29,15 @@ class ErasedError(RefusedError):
         super().__init__("erased")
 
 
+_WITH = select(devices.c.name).where(
+    devices.c.name.in_(bindparam("names", expanding=True)),
+    exists().where(tombstones.c.device == devices.c.name),
+)
+
+
 def devices_with(connection: Connection, names: Collection[str]) -> set[str]:
     """Return those of `names` of whose records some are erased."""
-    some = exists().where(tombstones.c.device == devices.c.name)
-    query = select(devices.c.name).where(devices.c.name.in_(names), some)
-    return set(connection.scalars(query))
+    return set(connection.scalars(_WITH, {"names": list(names)}))
 
 
 def hold(connection: Connection, batch: Batch) -> bool:

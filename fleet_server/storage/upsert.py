@@ -3,7 +3,7 @@
 SQLite and PostgreSQL have the same clause, ON CONFLICT; SQLAlchemy has it once for each of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -11,14 +11,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 Insert = sqlite.Insert | postgresql.Insert
 
+INTO: Mapping[str, Callable[[Table], Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+"""What begins an INSERT into a table, by the name of the dialect: for statements made once."""
+
 _MARKS = {"sqlite": "?", "postgresql": "%s"}
 
 
 def insert(connection: Connection, table: Table) -> Insert:
     """Return an INSERT into `table` that knows `on_conflict_do_nothing` and `_do_update`."""
-    if connection.dialect.name == "postgresql":
-        return postgresql.insert(table)
-    return sqlite.insert(table)
+    return INTO[connection.dialect.name](table)
 
 
 def insert_rows(

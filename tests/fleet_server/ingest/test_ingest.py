@@ -1,10 +1,12 @@
 """Batches taken in: all or nothing, once, and never on anyone else's word."""
 
 import dataclasses
+import gc
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
+from fleet_server.storage.intake import Received
 from fleet_server.storage.records import TALLY_COLUMNS, TALLY_SUMS, tally
 from fleet_server.storage.tables import batches, quarantine, samples
 from shared.errors import RetryLaterError
@@ -229,6 +232,44 @@ def test_repeated_poison_is_kept_once_and_counted(fleet: Fleet) -> None:
         fleet.send(Batch(device="car-1", samples=(sample(1, label=1e6),)))
     (kept,) = fleet.queries.quarantine()
     assert kept.repeats == 2
+
+
+def _conflicting(fleet: Fleet, number: int) -> bytes:
+    return fleet.sealed(Batch(device="car-1", samples=(sample(0, label=100.0 + number),)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda fleet, n: fleet.sealed(Batch(device="car-1", samples=(sample(n, label=1e9),))),
+        lambda fleet, n: fleet.sealed(drive(n))[:-1],
+        _conflicting,
+        lambda _fleet, n: n.to_bytes(4, "big"),
+    ],
+    ids=["absurd", "truncated", "conflict", "rubbish"],
+)
+def test_a_refused_message_is_let_go_at_once_and_not_when_the_garbage_collector_comes(
+    fleet: Fleet, make: Callable[[Fleet, int], bytes]
+) -> None:
+    fleet.send(drive(0))
+    messages = [make(fleet, number) for number in range(10)]
+    fleet.ingest.take(TOPIC, messages.pop())  # what is made once is made
+    gc.collect()
+    gc.disable()
+    try:
+        for body in messages:
+            fleet.ingest.take(TOPIC, body)
+        held = sum(isinstance(each, Received) for each in gc.get_objects())
+        assert held == 0
+        assert gc.collect() < 20 * len(messages), "statements made anew leave rings of objects"
+    finally:
+        gc.enable()
+    assert len(_quarantined(fleet)) == 10
+
+
+def _quarantined(fleet: Fleet) -> list[str]:
+    with fleet.database.read() as connection:
+        return list(connection.scalars(select(quarantine.c.reason)))
 
 
 def test_an_oversized_message_is_rejected_and_kept_only_in_part(fleet: Fleet) -> None:
