@@ -193,13 +193,16 @@ def plain_draws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     providers.CONSTANTS_CACHE.cache.clear()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module", autouse=True)
 def restore(served: tuple[FastAPI, dict[str, str], Database]) -> Iterator[Callable[[], None]]:
-    """Give what puts the database back to what it is now, while the server has it open."""
+    """Give what puts the database back to what it was at first, while the server has it open."""
     _, _, database = served
     with database.read() as connection:
         path = str(connection.engine.url.database)
-    with closing(sqlite3.connect(path)) as live, closing(sqlite3.connect(":memory:")) as kept:
+    with (
+        closing(sqlite3.connect(path)) as live,
+        closing(sqlite3.connect(":memory:")) as kept,
+    ):
         live.execute("PRAGMA synchronous=OFF")
         live.backup(kept)
         yield lambda: kept.backup(live)
