@@ -1,13 +1,10 @@
-"""The verb `trainer`: work on the server's training jobs, or train from a folder.
+"""The verb `trainer`: work on the server's training jobs, train from folders, and look back.
 
 TensorFlow and MLflow are imported inside the commands: help and mistakes cost no seconds.
 """
 
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 import click
 import msgspec
@@ -17,15 +14,9 @@ from shared.cli import emit, json_option
 from shared.clock import SystemClock
 from shared.errors import UsageError
 from shared.ids import is_name
-from shared.task import WALL_DISTANCE, Task
-from trainer import runtime
-from trainer.settings import TrainingSettings
-
-if TYPE_CHECKING:
-    from trainer.pipeline import Progress, Trained
-
-_FOLDER = click.Path(file_okay=False, path_type=Path)
-_FILE = click.Path(dir_okay=False, path_type=Path)
+from trainer import options, runtime
+from trainer.options import FILE, FOLDER
+from trainer.settings import Limits, TrainingSettings
 
 
 @click.group(epilog="Example: parkfleet trainer run --data recordings --out out/model")
@@ -38,48 +29,70 @@ def trainer() -> None:
     "--token-file var/trainer/token --state var/trainer"
 )
 @click.option("--server", "url", required=True, help="Address of the fleet server.")
-@click.option("--token-file", type=_FILE, required=True, help="File with a token of role trainer.")
+@click.option("--token-file", type=FILE, required=True, help="File with a token of role trainer.")
 @click.option(
     "--state",
-    type=_FOLDER,
+    type=FOLDER,
     default=Path("var/trainer"),
     show_default=True,
-    help="The worker's folder: keys, runs, MLflow.",
+    help="The worker's folder: keys, runs, data sets, MLflow.",
 )
 @click.option("--name", default="trainer-1", show_default=True, help="Its release role's name.")
-@click.option("--settings", "settings_file", type=_FILE, help="TOML file of training settings.")
+@click.option(
+    "--key",
+    help="Where its private key is: a URI of securesystemslib, such as 'file2:...', 'hsm:...' or "
+    "'awskms:...'.  [default: keys/release.key in the state folder]",
+)
+@click.option("--public-key", type=FILE, help="The public key to --key, as JSON of TUF metadata.")
+@options.settings_file
+@options.gates_file
+@options.trials
 @click.option("--once", is_flag=True, help="End after one job, or where there is none.")
 def work(
-    *, url: str, token_file: Path, state: Path, name: str, settings_file: Path | None, once: bool
+    *,
+    url: str,
+    token_file: Path,
+    state: Path,
+    name: str,
+    key: str | None,
+    public_key: Path | None,
+    settings_file: Path | None,
+    gates_file: Path | None,
+    trials: int,
+    once: bool,
 ) -> None:
     """Claim training jobs from the server, train, sign and hand in, until interrupted.
 
-    The key that signs is keys/release.key in the state folder (see 'parkfleet releases init').
+    A job is one training with the given settings, or a search where the job or --trials asks for
+    one. The key that signs is keys/release.key in the state folder (see 'parkfleet releases init').
     """
-    from trainer import client, sign
+    from trainer.home import Home
+    from trainer.worker import client, sign
 
     if not is_name(name):
         raise UsageError(f"{name!r} cannot name a trainer: use letters, digits, '.', '_' and '-'")
-    token = _token(token_file)
+    if (key is None) != (public_key is None):
+        raise UsageError("--key and --public-key belong together: give both or neither")
+    token = options.token(token_file)
     chosen = settings.load(TrainingSettings, settings_file, prefix="PARKFLEET_TRAINER")
-    with client.Server(url, token) as server, _ends_on_sigterm():
-        signer = sign.load_signer(state / "keys" / "release.key")
-        clock = SystemClock()
+    limits = settings.load(Limits, gates_file, prefix="PARKFLEET_GATES")
+    home = Home(state)
+    with client.Server(url, token) as server, options.ends_on_sigterm():
+        signer = (
+            sign.open_signer(key, public_key) if key and public_key else sign.load_signer(home.key)
+        )
         runtime.prepare(chosen.threads)
-        from trainer import worker
-        from trainer.tracking import Notebook
+        from trainer.worker import worker
 
-        _writable(state)
-        notebook = Notebook(state, clock)
-        notebook.end_left_over()
+        options.writable(state)
         shop = worker.Workshop(
             name=name,
             server=server,
             signer=signer,
-            notebook=notebook,
-            runs=state / "runs",
+            studio=options.studio(home, SystemClock()),
             settings=chosen,
-            clock=clock,
+            limits=limits,
+            trials=trials,
         )
         worker.work(shop, once=once)
 
@@ -87,8 +100,14 @@ def work(
 @trainer.command(
     epilog="Example: parkfleet trainer run --data recorded/beige --out out/beige --deployment beige"
 )
-@click.option("--data", type=_FOLDER, required=True, help="Folder with images/ and labels.csv.")
-@click.option("--out", type=_FOLDER, required=True, help="Folder for the model and its records.")
+@click.option(
+    "--data",
+    type=FOLDER,
+    required=True,
+    multiple=True,
+    help="Folder with images/ and labels.csv; repeatable, each is a setting of its own.",
+)
+@click.option("--out", type=FOLDER, required=True, help="Folder for the model and its records.")
 @click.option(
     "--deployment",
     default="recorded",
@@ -96,146 +115,159 @@ def work(
     help="The deployment that the model is for.",
 )
 @click.option(
-    "--task", "task_file", type=_FILE, help="TOML file of the task (default: wall-distance)."
+    "--task", "task_file", type=FILE, help="TOML file of the task (default: wall-distance)."
 )
-@click.option("--settings", "settings_file", type=_FILE, help="TOML file of training settings.")
+@options.settings_file
+@options.gates_file
+@options.changes
+@options.trials
+@click.option(
+    "--over",
+    multiple=True,
+    metavar="NAME=VALUE,VALUE...",
+    help="What the search varies, in place of its own choice; repeatable.",
+)
+@click.option("--from-deployment", multiple=True, help="Only pairs of this deployment; repeatable.")
+@click.option("--from-device", multiple=True, help="Only pairs of this device; repeatable.")
+@click.option(
+    "--since", help="Only pairs from this time on: ISO 8601, UTC unless it says otherwise."
+)
+@click.option("--until", help="Only pairs from before this time.")
+@click.option(
+    "--in-service",
+    type=FILE,
+    help="A model to compare with, its manifest.json beside it: no setting may get much worse.",
+)
 @json_option
 def run(
     *,
-    data: Path,
+    data: tuple[Path, ...],
     out: Path,
     deployment: str,
     task_file: Path | None,
     settings_file: Path | None,
+    gates_file: Path | None,
+    changes: tuple[str, ...],
+    trials: int,
+    over: tuple[str, ...],
+    from_deployment: tuple[str, ...],
+    from_device: tuple[str, ...],
+    since: str | None,
+    until: str | None,
+    in_service: Path | None,
     as_json: bool,
-) -> None:
-    """Train from recorded data, without a server, and print how good the model is."""
+) -> int:
+    """Train from recorded data, without a server, and print how good the model is.
+
+    Exit code 1 where a gate refuses the model: it is kept in its run's folder, and nowhere else.
+    """
+    from trainer.data.selection import Query
+    from trainer.search import space
+
     if not is_name(deployment):
         raise UsageError(f"{deployment!r} cannot name a deployment")
-    chosen = settings.load(TrainingSettings, settings_file, prefix="PARKFLEET_TRAINER")
-    task = _task(task_file)
-    if not (data / "labels.csv").is_file():
-        raise UsageError(f"{data} holds no labels.csv: give a folder with images/ and labels.csv")
-    _writable(out)
-    with _ends_on_sigterm():
+    chosen = space.applied(
+        settings.load(TrainingSettings, settings_file, prefix="PARKFLEET_TRAINER"),
+        options.parsed(changes),
+        source="--set",
+    )
+    query = Query(
+        deployments=from_deployment,
+        devices=from_device,
+        since_utc_us=options.moment(since, "--since"),
+        until_utc_us=options.moment(until, "--until"),
+    )
+    limits = settings.load(Limits, gates_file, prefix="PARKFLEET_GATES")
+    task, beside = options.task(task_file), options.model(in_service)
+    varied = dict(space.narrowed(over))
+    for folder in data:
+        if not (folder / "labels.csv").is_file():
+            raise UsageError(
+                f"{folder} holds no labels.csv: give a folder with images/ and labels.csv"
+            )
+    options.writable(out)
+    with options.ends_on_sigterm(), options.bar(shows=not as_json) as tell:
         runtime.prepare(chosen.threads)
-        trained = _run(data, out, deployment, task, chosen, shows=not as_json)
-    emit(_result(trained), as_json=as_json, text=_text(trained, task))
+        from trainer import offline
 
-
-def _run(
-    data: Path, out: Path, deployment: str, task: Task, chosen: TrainingSettings, *, shows: bool
-) -> "Trained":
-    from trainer import dataset, pipeline, recorded
-    from trainer.runs import RunFolder
-    from trainer.tracking import Notebook
-
-    clock = SystemClock()
-    collected = dataset.assemble(recorded.read(data, task), task)
-    order = pipeline.Order(deployment=deployment, release_seq=0, trainer="offline")
-    with _bar(shows=shows) as tell:
-        trained = pipeline.train(
-            collected,
-            order,
-            chosen,
-            notebook=Notebook(out, clock),
-            runs=out / "runs",
-            clock=clock,
-            tell=tell,
+        wanted = offline.Wanted(
+            folders=data,
+            task=task,
+            deployment=deployment,
+            query=query,
+            limits=limits,
+            trials=trials,
+            space=varied,
+            in_service=beside,
         )
-    folder = RunFolder(out)
-    folder.keep("manifest.json", trained.manifest.to_json().encode())
-    folder.keep("model.tflite", trained.model)
-    return trained
+        trained = offline.train(wanted, chosen, out, tell=tell)
+    emit(offline.result(trained), as_json=as_json, text=offline.text(trained))
+    return 1 if trained.refusal else 0
 
 
-@contextmanager
-def _bar(*, shows: bool) -> Iterator[Any]:
-    import sys
+@trainer.command(epilog="Example: parkfleet trainer reproduce 0f3a... --state var/trainer")
+@click.argument("run_id", metavar="RUN")
+@options.state
+@json_option
+def reproduce(*, run_id: str, state: Path, as_json: bool) -> int:
+    """Make the model of a run again from what was kept of it, and compare the bytes.
 
-    with click.progressbar(
-        length=1000,
-        label="training",
-        file=sys.stderr,
-        hidden=not shows,
-        item_show_func=lambda each: each,
-    ) as bar:
+    Exit code 1 where they differ.
+    """
+    from trainer.home import Home
 
-        def tell(progress: "Progress") -> None:
-            bar.update(round(progress.fraction * 1000) - bar.pos, progress.message)
+    home = Home(state)
+    chosen = options.settings_of(home, run_id)
+    with options.ends_on_sigterm(), options.bar(shows=not as_json) as tell:
+        runtime.prepare(chosen.threads)
+        from trainer.pipeline import reproduce as reproducing
 
-        yield tell
-
-
-def _result(trained: "Trained") -> dict[str, object]:
-    return {
-        "model": trained.manifest.sha256,
-        "run_id": trained.manifest.run_id,
-        "folder": str(trained.folder),
-        "metrics": trained.manifest.metrics,
-        "evaluation": msgspec.to_builtins(trained.judgement),
-    }
-
-
-def _text(trained: "Trained", task: Task) -> str:
-    converted, original = trained.judgement.converted, trained.judgement.original
+        made = reproducing.reproduce(home, run_id, clock=SystemClock(), tell=tell)
+    others = [f"{name} {now} (then {then})" for name, (then, now) in made.other_versions.items()]
     lines = [
-        f"model    {trained.manifest.sha256} ({trained.manifest.size_bytes} bytes)",
-        f"kept in  {trained.folder}",
-        f"error    {converted.mae:.2f} {task.unit} in LiteRT int8, {original.mae:.2f} in float",
-        f"         95 % below {converted.p95:.1f}, on {converted.pictures} held-out pictures",
-        f"sigma    one covers {converted.within_1_sigma:.0%}, two {converted.within_2_sigma:.0%}",
+        f"kept   {made.kept}",
+        f"found  {made.found}",
+        "identical, to the byte" if made.is_identical else "NOT the same file",
+        *([f"other versions here: {', '.join(others)}"] if others else []),
     ]
-    lines += [
-        f"  {each.low:6.0f} to {each.high:6.0f} {task.unit}   error {each.mae:6.2f}   "
-        f"{each.pictures} pictures"
-        for each in converted.bins
-    ]
-    return "\n".join(lines)
+    emit(
+        {**msgspec.to_builtins(made), "identical": made.is_identical},
+        as_json=as_json,
+        text="\n".join(lines),
+    )
+    return 0 if made.is_identical else 1
 
 
-def _token(path: Path) -> str:
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise UsageError(f"cannot read the token file {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} holds no token") from None
-    if not token or not token.isprintable() or " " in token:
-        raise UsageError(
-            f"{path} holds no token: 'parkfleet token create --role trainer' prints one"
+@trainer.command(
+    epilog="Example: parkfleet trainer again 0f3a... --step fit --set batch=32 --state var/trainer"
+)
+@click.argument("run_id", metavar="RUN")
+@click.option("--step", required=True, help="Which step: split, fit, quantise, evaluate ...")
+@options.changes
+@click.option("--onward", is_flag=True, help="Do all later steps too.")
+@options.state
+@json_option
+def again(
+    *, run_id: str, step: str, changes: tuple[str, ...], onward: bool, state: Path, as_json: bool
+) -> None:
+    """Do one step of a run again, with other parameters, on identical inputs: a run of its own."""
+    from trainer.home import Home
+    from trainer.search import space
+
+    home = Home(state)
+    asked = options.parsed(changes)
+    chosen = space.applied(options.settings_of(home, run_id), asked, source="--set")
+    with options.ends_on_sigterm(), options.bar(shows=not as_json) as tell:
+        runtime.prepare(chosen.threads)
+        from trainer.pipeline import again as repeating
+        from trainer.pipeline.run import done_steps
+
+        folder = repeating.again(
+            options.studio(home, SystemClock()), run_id, step, asked, onward=onward, tell=tell
         )
-    return token
-
-
-def _task(path: Path | None) -> Task:
-    if path is None:
-        return WALL_DISTANCE
-    task = settings.convert(settings.read_toml(path), Task, source=str(path))
-    if task.span <= 0 or not 16 <= min(task.picture_width, task.picture_height) <= 1024:
-        raise UsageError(f"{path}: needs low < high and pictures of 16 to 1024 pixels a side")
-    return task
-
-
-def _writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UsageError(f"cannot write into {folder}: {error.strerror}") from None
-
-
-@contextmanager
-def _ends_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind the stack, so that an open run is ended in the notebook; exit code 0."""
-
-    def stop(_number: int, _frame: object) -> NoReturn:
-        raise SystemExit(0)
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    done: list[dict[str, Any]] = msgspec.to_builtins(done_steps(folder))
+    emit(
+        {"run_id": folder.path.parent.name, "folder": str(folder.path), "steps": done},
+        as_json=as_json,
+        text=f"run      {folder.path.parent.name}\nkept in  {folder.path}",
+    )

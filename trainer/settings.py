@@ -1,4 +1,4 @@
-"""How a network is trained: every number that shapes the result, in one record.
+"""How a network is trained, in one record, and what its gates ask, in another.
 
 Laws:
 - the same settings, seed and data give the same file on the same machine;
@@ -15,18 +15,27 @@ the pictures, of two floors, 900 steps see each too seldom: 1400 took the error 
 in the mean of three seeds, and from 2.6 to 1.9 mm at least (`passes` 17 gives that number there).
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from shared.samples import Record
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
+Seed = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Rate = Annotated[float, msgspec.Meta(gt=0.0, le=1.0)]
 Share = Annotated[float, msgspec.Meta(ge=0.0, lt=1.0)]
+
+Part = Annotated[float, msgspec.Meta(ge=0.0, le=1.0)]
+HeldOut = Annotated[float, msgspec.Meta(gt=0.0, le=0.4)]
 
 
 class TrainingSettings(Record, frozen=True):
     """Settings of one training run.
+
+    `most_pairs` bounds the data set; `variant` names the network (see `learning.network`), `widths`
+    its convolutions, `hidden` the layer before the outputs, `dropout` the share of features left
+    out before that.
 
     `steps` counts gradient steps; where there are so many pictures (mirror images counted) that
     these see each one fewer than `passes` times, there are more, up to `most_steps`. `warm_up` is
@@ -36,19 +45,44 @@ class TrainingSettings(Record, frozen=True):
     rate falls over all rounds, so a long training rests longer before it improves again.
     """
 
-    seed: int = 1
+    seed: Seed = 1
+    most_pairs: Positive = 20_000
     steps: Positive = 900
     passes: Positive = 17
     most_steps: Positive = 4000
     batch: Positive = 16
-    learning_rate: float = 3e-3
-    weight_decay: float = 1e-4
+    learning_rate: Rate = 3e-3
+    weight_decay: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 1e-4
     warm_up: Share = 0.3
     beta: Share = 0.5
     patience: Share = 0.34
-    widths: tuple[Positive, ...] = (16, 32, 64, 128)
+    variant: Literal["plain", "pooled", "separable"] = "plain"
+    widths: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1, max_length=8)] = (
+        16, 32, 64, 128,
+    )  # fmt: skip
+    dropout: Share = 0.0
     hidden: Positive = 16
-    validation_share: Share = 0.12
-    test_share: Share = 0.15
+    validation_share: HeldOut = 0.12
+    test_share: HeldOut = 0.15
     mirror: bool = True
     threads: Positive = 2
+
+
+class Limits(Record, frozen=True):
+    """What the gates ask of a converted file (see `judging.gates`).
+
+    Shares are of the task's range: `quantisation_share` is how much worse than float int8 may be,
+    `setting_worse_share` or `setting_worse_of_itself` (of its own error, whichever is more) how
+    much worse a setting may get, `unsaid_share` what the output may leave unsaid at either end.
+    `coverage_points` is how far the shares within one and two sigma may be off. What is measured
+    on few manoeuvres may miss its limit by `standard_errors` of them.
+    """
+
+    quantisation_share: Part = 0.2 / 350
+    setting_worse_of_itself: Part = 0.10
+    setting_worse_share: Part = 0.5 / 350
+    unsaid_share: Part = 0.10
+    coverage_points: Part = 0.05
+    standard_errors: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)] = 2.0
+    latency_us: Annotated[float, msgspec.Meta(gt=0.0)] = 5_000.0
+    size_bytes: Positive = 2 * 1024 * 1024

@@ -25,18 +25,16 @@ def make(folder: Path, *seeds: int) -> list[Manifest]:
 def _write(folder: Path, seed: int) -> None:
     import numpy as np
 
-    from trainer import manifest, network
-    from trainer.dataset import Part
-    from trainer.quantise import to_int8
+    from trainer.learning import network
+    from trainer.learning.quantise import to_int8
+    from trainer.pipeline import manifest
     from trainer.settings import TrainingSettings
 
     settings = TrainingSettings(seed=seed)
     rng = np.random.default_rng(seed)
     shape = (16, WALL_DISTANCE.picture_height, WALL_DISTANCE.picture_width, 3)
-    part = Part(
-        rng.integers(0, 256, shape, dtype=np.uint8), np.linspace(0, 1, 16, dtype=np.float32)
-    )
-    model = to_int8(network.build(WALL_DISTANCE, settings), part, WALL_DISTANCE, settings)
+    pictures = rng.integers(0, 256, shape, dtype=np.uint8)
+    model = to_int8(network.build(WALL_DISTANCE, settings), pictures, WALL_DISTANCE, settings)
     digest = sha256_hex(model)
     (folder / f"{digest}.tflite").write_bytes(model)
     described = manifest.build(

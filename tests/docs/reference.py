@@ -39,6 +39,9 @@ SETTINGS = {
     "fleet_server.settings:ServerSettings": (
         "The server: `server.toml` in its state folder (environment: `PARKFLEET_SERVER_...`)"
     ),
+    "trainer.settings:Limits": (
+        "Gates: the file named by `--gates` (environment: `PARKFLEET_GATES_...`)"
+    ),
     "trainer.settings:TrainingSettings": (
         "Training: the file named by `--settings` (environment: `PARKFLEET_TRAINER_...`)"
     ),

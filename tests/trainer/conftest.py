@@ -1,6 +1,6 @@
 """Small things to train on: pictures whose bright bar tells the label."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -10,7 +10,9 @@ from shared.ids import sha256_hex
 from shared.picture import encode_jpeg
 from shared.samples import Latency, Sample
 from shared.task import Task
-from trainer.client import Pair
+from trainer.data.dataset import Dataset, Indices
+from trainer.data.examples import Example
+from trainer.worker.client import Pair
 
 TINY = Task(
     name="tiny",
@@ -28,7 +30,15 @@ def task() -> Task:
     return TINY
 
 
-def pair(sequence: int, *, manoeuvre: int, label: float | None = 50.0, seed: int = 0) -> Pair:
+def pair(
+    sequence: int,
+    *,
+    manoeuvre: int,
+    label: float | None = 50.0,
+    seed: int = 0,
+    device: str = "car-a",
+    deployment: str = "bench",
+) -> Pair:
     """Return a stored pair whose picture shows a bar as high as the label says."""
     random = np.random.default_rng((seed, sequence))
     large = np.full((64, 96, 3), 60, dtype=np.uint8)
@@ -37,7 +47,7 @@ def pair(sequence: int, *, manoeuvre: int, label: float | None = 50.0, seed: int
     jpeg = encode_jpeg(picture)
     sample = Sample(
         task=TINY.name,
-        device="car-a",
+        device=device,
         boot="00000001-0a0b0c0d",
         sequence=sequence,
         monotonic_us=sequence * 250_000,
@@ -45,7 +55,7 @@ def pair(sequence: int, *, manoeuvre: int, label: float | None = 50.0, seed: int
         clock_synced=True,
         manoeuvre=manoeuvre,
         source="sensor",
-        deployment="bench",
+        deployment=deployment,
         desired_revision=1,
         camera="bars",
         calibration="none",
@@ -73,3 +83,52 @@ def recorded_pairs(manoeuvres: int = 10, each: int = 14) -> Iterator[Pair]:
 @pytest.fixture(scope="session")
 def pairs() -> list[Pair]:
     return list(recorded_pairs())
+
+
+def example(
+    number: int,
+    *,
+    label: float = 50.0,
+    manoeuvre: str = "",
+    device: str = "car-a",
+    setting: str = "bench",
+    utc_us: int = 0,
+) -> Example:
+    """Return an example without a picture that could be read."""
+    return Example(
+        key=f"{setting}/{device}/{number:06d}",
+        manoeuvre=manoeuvre or f"{setting}/{device}/{number // 5:04d}",
+        device=device,
+        setting=setting,
+        digest=f"{number:064x}",
+        label=label,
+        utc_us=utc_us,
+        jpeg=b"",
+    )
+
+
+def blank(examples: Sequence[Example]) -> Dataset:
+    """Return `examples` as a data set of TINY whose pictures are of one pixel."""
+    ordered = sorted(examples, key=lambda each: each.key)
+
+    def numbered(names: list[str]) -> tuple[tuple[str, ...], Indices]:
+        unique, numbers = np.unique(names, return_inverse=True)
+        return tuple(unique.tolist()), numbers.astype(np.int64)
+
+    manoeuvre_names, manoeuvres = numbered([each.manoeuvre for each in ordered])
+    setting_names, settings = numbered([each.setting for each in ordered])
+    device_names, devices = numbered([each.device for each in ordered])
+    return Dataset(
+        task=TINY,
+        examples=tuple(ordered),
+        pictures=np.zeros((len(ordered), 1, 1, 3), dtype=np.uint8),
+        labels=np.asarray([each.label / 100.0 for each in ordered], dtype=np.float32),
+        manoeuvres=manoeuvres,
+        manoeuvre_names=manoeuvre_names,
+        settings=settings,
+        setting_names=setting_names,
+        devices=devices,
+        device_names=device_names,
+        sha256="0" * 64,
+        skipped={},
+    )

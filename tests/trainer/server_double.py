@@ -11,7 +11,7 @@ from tuf.api.metadata import Metadata, Targets
 
 from shared.manifest import Manifest
 from tests.trainer.conftest import TINY
-from trainer.client import Pair
+from trainer.worker.client import Pair
 
 TOKEN = "secret-token"
 
@@ -37,6 +37,9 @@ class ServerDouble:
     manifest: Manifest | None = None
     registered: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
+    in_service: list[dict[str, Any]] = field(default_factory=list)
+    model_in_service: bytes = b""
+    attempt: int = 0
     files: dict[str, bytes] = field(default_factory=dict)
 
     def transport(self) -> httpx2.BaseTransport:
@@ -57,8 +60,12 @@ class ServerDouble:
                 return self._of_job(rest, request)
             case ["releases", "trainer-1.json"]:
                 return httpx2.Response(200, content=self.role)
+            case ["models"] if request.method == "GET":
+                return httpx2.Response(200, json={"items": self.in_service, "next_cursor": None})
             case ["models"]:
                 return self._register(request)
+            case ["models", _, "file"]:
+                return httpx2.Response(200, content=self.model_in_service)
         return _missing(path)
 
     def _of_job(self, path: list[str], request: httpx2.Request) -> httpx2.Response:
@@ -70,6 +77,10 @@ class ServerDouble:
             case ["fail"]:
                 self.failed = msgspec.json.decode(request.content)["reason"]
                 return httpx2.Response(204)
+            case [] if request.method == "GET":
+                return httpx2.Response(200, json=self._state())
+            case ["runs"] if request.method == "GET":
+                return httpx2.Response(200, json={"items": self.records, "next_cursor": None})
             case ["runs"]:
                 self.records.append(msgspec.json.decode(request.content))
                 return httpx2.Response(201, json={})
@@ -82,18 +93,23 @@ class ServerDouble:
         if self.claimed:
             return httpx2.Response(204)
         self.claimed = True
+        self.attempt += 1
         job = {
             "id": 7,
             "deployment": "bench",
             "reason": "train the first model",
             "decision": 3,
-            "attempt": 1,
-            "release_seq": 5,
+            "attempt": self.attempt,
+            "release_seq": 4 + self.attempt,
             "lease_s": 60,
             "task": msgspec.to_builtins(TINY),
             "state": "running",
         }
         return httpx2.Response(200, json=job)
+
+    def _state(self) -> dict[str, object]:
+        ended = "done" if self.registered else "failed" if self.failed else "running"
+        return {"id": 7, "state": ended, "model": self.manifest and self.manifest.sha256}
 
     def _pairs(self, start: int) -> httpx2.Response:
         end = start + self.page

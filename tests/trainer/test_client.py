@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from shared.errors import RefusedError, RetryLaterError, UsageError
 from tests.trainer.server_double import TOKEN, ServerDouble
-from trainer.client import Job, JobLostError, Pair, Server
+from trainer.worker.client import Job, JobLostError, Pair, Server
 
 
 def _server(answer: httpx2.Response | Exception) -> Server:

@@ -1,4 +1,4 @@
-"""What counts as a labelled picture, the digest over them, and their split."""
+"""What counts as a labelled picture, and the digest over them."""
 
 import random
 from dataclasses import replace
@@ -6,15 +6,14 @@ from dataclasses import replace
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from shared.errors import RefusedError
 from shared.task import Task
 from tests.trainer.conftest import TINY, pair
-from trainer import dataset
-from trainer.client import Pair
-from trainer.dataset import Dataset, Example, from_pair
+from trainer.data import dataset
+from trainer.data.dataset import Dataset
+from trainer.data.examples import Example, from_pair
+from trainer.worker.client import Pair
 
 
 def _examples(pairs: list[Pair], task: Task) -> list[Example | str]:
@@ -83,10 +82,11 @@ def test_the_data_set_does_not_depend_on_order_or_repetition(
 
 def test_the_digest_changes_with_any_label(pairs: list[Pair], task: Task) -> None:
     examples = [each for each in _examples(pairs, task) if isinstance(each, Example)]
+    assert dataset.table(examples) == dataset.table(examples[::-1])
     other = pair(0, manoeuvre=0, label=1.0)
     changed = from_pair(other.sample, other.jpeg, task)
     assert isinstance(changed, Example)
-    assert dataset.digest(examples) != dataset.digest([changed, *examples[1:]])
+    assert dataset.table(examples) != dataset.table([changed, *examples[1:]])
 
 
 def test_too_little_is_refused_with_count_and_remedy(pairs: list[Pair], task: Task) -> None:
@@ -107,46 +107,36 @@ def test_labels_all_alike_are_refused(task: Task) -> None:
         dataset.assemble(_examples(alike, task), task)
 
 
-@given(sizes=st.lists(st.integers(1, 9), min_size=5, max_size=40), seed=st.integers(0, 2**31))
-def test_a_split_shares_no_manoeuvre_and_loses_no_row(sizes: list[int], seed: int) -> None:
-    manoeuvres = np.repeat(np.arange(len(sizes)), sizes)
-    rows = len(manoeuvres)
-    whole = Dataset(
-        task=TINY,
-        pictures=np.zeros((rows, 1, 1, 3), dtype=np.uint8),
-        labels=np.zeros(rows, dtype=np.float32),
-        manoeuvres=manoeuvres,
-        sha256="0" * 64,
-        skipped={},
-    )
-    split = dataset.split(whole, seed=seed)
-    parts = [split.train, split.validation, split.test]
-    assert sorted(np.concatenate(parts).tolist()) == list(range(rows))
-    held = [set(manoeuvres[part].tolist()) for part in parts]
-    assert all(held)
-    assert not held[0] & held[1]
-    assert not held[0] & held[2]
-    assert not held[1] & held[2]
-    assert len(held[0]) > max(len(held[1]), len(held[2]))
+def test_labels_outside_the_tasks_range_name_the_remedy(pairs: list[Pair], task: Task) -> None:
+    narrow = msgspec.structs.replace(task, high=20.0)
+    with pytest.raises(RefusedError, match=r"labels lie outside 0 to 20 mm.*wider range"):
+        dataset.assemble(_examples(pairs, narrow), narrow)
 
 
-def test_the_seed_decides_the_split(collected: Dataset) -> None:
-    first, again, other = (dataset.split(collected, seed=seed) for seed in (1, 1, 2))
-    assert np.array_equal(first.test, again.test)
-    assert not np.array_equal(first.test, other.test)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"low": 5.0, "high": 5.0},
+        {"high": float("inf")},
+        {"low": float("nan")},
+        {"picture_width": 8},
+        {"picture_height": 4000},
+    ],
+)
+def test_a_task_that_no_model_can_have_is_refused(
+    pairs: list[Pair], task: Task, change: dict[str, float]
+) -> None:
+    changed = msgspec.structs.replace(task, **change)
+    with pytest.raises(RefusedError, match="needs"):
+        dataset.assemble(_examples(pairs, task), changed)
 
 
-def test_held_out_manoeuvres_come_from_the_whole_time() -> None:
-    manoeuvres = np.repeat(np.arange(40), 2)
-    whole = Dataset(
-        task=TINY,
-        pictures=np.zeros((80, 1, 1, 3), dtype=np.uint8),
-        labels=np.zeros(80, dtype=np.float32),
-        manoeuvres=manoeuvres,
-        sha256="0" * 64,
-        skipped={},
-    )
-    for seed in range(20):
-        held = manoeuvres[dataset.split(whole, seed=seed).test]
-        assert held.min() < 10
-        assert held.max() >= 30
+def test_no_pairs_at_all_are_refused_with_the_count(task: Task) -> None:
+    with pytest.raises(RefusedError, match=r"0 usable pairs, at least 60.*none"):
+        dataset.assemble([], task)
+
+
+def test_the_commonest_reason_brings_its_remedy(pairs: list[Pair], task: Task) -> None:
+    few = _examples(pairs[:5], task)
+    with pytest.raises(RefusedError, match=r"3 no_picture.*let the cars upload"):
+        dataset.assemble([*few, "no_label", "no_picture", "no_picture", "no_picture"], task)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.fit import STEPS_PER_ROUND, planned_steps
+from trainer.learning.fit import STEPS_PER_ROUND, planned_steps
 from trainer.settings import TrainingSettings
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from shared import golden
 from shared.manifest import Manifest
 from shared.task import WALL_DISTANCE
-from trainer import evaluate, manifest
+from trainer.judging import evaluate
+from trainer.pipeline import manifest
 
 MODELS = Path(__file__).parents[1] / "golden" / "models"
 MODEL = (MODELS / "two-floors.tflite").read_bytes()

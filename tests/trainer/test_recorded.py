@@ -7,8 +7,8 @@ import pytest
 from shared.errors import UsageError
 from shared.task import Task
 from tests.trainer.conftest import pair
-from trainer import recorded
-from trainer.dataset import Example
+from trainer.data import recorded
+from trainer.data.examples import Example
 
 
 def _folder(tmp_path: Path, table: str) -> Path:
@@ -33,7 +33,7 @@ def test_rows_become_examples_and_others_are_named(tmp_path: Path, task: Task) -
     )
     first, *others = recorded.read(folder, task)
     assert isinstance(first, Example)
-    assert (first.label, first.manoeuvre) == (12.5, "m1")
+    assert (first.label, first.manoeuvre) == (12.5, "recorded/recorded/m1")
     assert others == [
         "no_label",
         "label_out_of_range",
@@ -59,3 +59,14 @@ def test_a_table_without_the_columns_is_named(tmp_path: Path, task: Task, table:
 def test_a_missing_table_is_named(tmp_path: Path, task: Task) -> None:
     with pytest.raises(UsageError, match=r"labels\.csv"):
         list(recorded.read(tmp_path, task))
+
+
+def test_device_deployment_and_time_are_understood(tmp_path: Path, task: Task) -> None:
+    table = (
+        "file,label,device,deployment,utc_us\na.jpg,5,car-b,garage,1700000000000000\na.jpg,5,,,x\n"
+    )
+    first, second = recorded.read(_folder(tmp_path, table), task, setting="yard")
+    assert isinstance(first, Example)
+    assert isinstance(second, Example)
+    assert (first.device, first.setting, first.utc_us) == ("car-b", "garage", 1700000000000000)
+    assert (second.device, second.setting, second.utc_us) == ("recorded", "yard", 0)

@@ -16,7 +16,7 @@ from shared.ids import sha256_hex
 from shared.manifest import Manifest, Tensor
 from shared.releases import delegated_paths, from_custom, target_path
 from tests.trainer.conftest import TINY
-from trainer import sign
+from trainer.worker import sign
 
 _NOW = datetime(2026, 5, 1, tzinfo=UTC)
 _NOW_US = int(_NOW.timestamp()) * 1_000_000

@@ -25,7 +25,7 @@ from shared.signing import SigningKey, seal, write_secret
 from shared.task import WALL_DISTANCE
 from shared.topics import DESIRED, RELEASE_METADATA, RELEASE_TARGET, Topic
 from tests.device.releases import manifest
-from trainer.sign import add_release, load_signer
+from trainer.worker.sign import add_release, load_signer
 
 DEVICE = "car-1"
 MODEL = bytes(range(256)) * 700  # three pieces

@@ -16,8 +16,8 @@ from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from tests.fleet_server.api.conftest import SETTINGS, Login
 from tests.fleet_server.fleet import DEPLOYMENT, Fleet, drive, jpeg, manifest
-from trainer import sign
-from trainer.client import JobLostError, Server
+from trainer.worker import sign
+from trainer.worker.client import JobLostError, Server
 
 API = "/api/v1"
 BODY = b"a model" * 1000

@@ -8,8 +8,8 @@ from shared.ids import sha256_hex
 from shared.manifest import Manifest
 from shared.picture import PREPROCESSING_ID
 from shared.task import Task
-from trainer import evaluate
-from trainer.network import LOG_SIGMA, PICTURE, VALUE
+from trainer.judging import evaluate
+from trainer.learning.network import LOG_SIGMA, PICTURE, VALUE
 
 
 def build(
@@ -50,18 +50,24 @@ def build(
     )
 
 
-def metrics(converted: evaluate.Evaluation, original: evaluate.Evaluation) -> dict[str, float]:
+def metrics(judged: evaluate.Judgement) -> dict[str, float]:
     """Return what a manifest says of a model's quality; errors are in the task's unit.
 
     All numbers are from manoeuvres held out of training; `float_mae` is that of the network which
-    the file was made from, the others are the converted file's in LiteRT.
+    the file was made from, `in_service_mae` that of the model it was compared with, the others are
+    the converted file's in LiteRT; `latency_us` is the trainer's machine's.
     """
-    return {
+    converted = judged.converted
+    told = {
         "test_mae": converted.mae,
         "test_p95": converted.p95,
         "test_bias": converted.bias,
         "test_pictures": float(converted.pictures),
         "within_1_sigma": converted.within_1_sigma,
         "within_2_sigma": converted.within_2_sigma,
-        "float_mae": original.mae,
+        "float_mae": judged.original.mae,
+        "latency_us": judged.latency_us,
     }
+    if judged.in_service is not None:
+        told["in_service_mae"] = judged.in_service.mae
+    return told

@@ -4,12 +4,10 @@ Laws:
 - weights come from training pictures only; the round to keep and the calibration of sigma come from
   the validation manoeuvres; test manoeuvres are never seen here;
 - time is bounded by steps, whatever the amount of data: a round is a fixed number of steps;
-- the value learns by absolute error first, so that a sigma still wide cannot excuse a poor value,
-  then both learn by the Gaussian likelihood, weighted by sigma^(2 beta) (Seitzer et al. 2022, "On
-  the pitfalls of heteroscedastic uncertainty estimation").
+- who is told of a round ends the training by raising.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,13 +18,12 @@ import tensorflow as tf
 from shared.clock import Clock
 from shared.errors import RefusedError
 from shared.task import Task
-from trainer import augment, network
-from trainer.dataset import Floats, Part
+from trainer.data.dataset import Floats, Part
+from trainer.learning import augment, calibrate, network
+from trainer.learning.likelihood import Likelihood
 from trainer.settings import TrainingSettings
 
 STEPS_PER_ROUND = 25
-_LEAST_LOG_SIGMA = -6.0
-"""Below a four-hundredth of the range no sensor of ours is believed; keeps exp(-2 x) bounded."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,7 @@ class Round:
     of: int
     loss: float
     validation_mae: float
+    learning_rate: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,8 +59,11 @@ def fit(
     *,
     clock: Clock,
     on_round: Callable[[Round], None],
+    callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Fitted:
     """Return a network trained on `train`; an exception raised by `on_round` ends it.
+
+    `callbacks` are Keras's, for those who want to see more; a round is an epoch.
 
     Raises:
         RefusedError: training diverged.
@@ -70,14 +71,14 @@ def fit(
     started_us = clock.monotonic_us()
     trained = network.build(task, settings)
     both = network.joined(trained)
-    likelihood = _Likelihood(settings.beta)
+    likelihood = Likelihood(settings.beta)
     steps = planned_steps(len(train), settings)
     both.compile(_optimizer(settings, steps), loss=likelihood)
     keeper = _Keeper(
         both, validation, task, settings, rounds=steps // STEPS_PER_ROUND, tell=on_round
     )
     warm_from = settings.warm_up * keeper.of
-    callback = keras.callbacks.LambdaCallback(
+    keeping = keras.callbacks.LambdaCallback(
         on_epoch_begin=lambda epoch, _: likelihood.warm.assign(epoch >= warm_from),
         on_epoch_end=keeper.judge,
     )
@@ -85,7 +86,7 @@ def fit(
         _batches(train, settings),
         epochs=keeper.of,
         steps_per_epoch=STEPS_PER_ROUND,
-        callbacks=[callback],
+        callbacks=[keeping, *callbacks],
         shuffle=False,
         verbose=0,
     )
@@ -94,7 +95,7 @@ def fit(
         network=trained,
         rounds=tuple(keeper.rounds),
         best_round=keeper.best_round,
-        sigma_factor=_calibrate(trained, validation),
+        sigma_factor=_calibrated(trained, validation),
         seconds=(clock.monotonic_us() - started_us) / 1e6,
     )
 
@@ -150,28 +151,6 @@ def _optimizer(settings: TrainingSettings, steps: int) -> Any:
     return keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=1.0)
 
 
-class _Likelihood:
-    """Absolute error at first, the weighted Gaussian likelihood once `warm` is set."""
-
-    def __init__(self, beta: float) -> None:
-        self.warm = tf.Variable(initial_value=False, trainable=False)
-        self._beta = beta
-
-    def __call__(self, labels: Any, answers: Any) -> Any:
-        """Return each picture's loss; `answers` are n x 2: value, log_sigma."""
-        log_sigma = tf.maximum(answers[:, 1], _LEAST_LOG_SIGMA)
-        residual = tf.reshape(labels, [-1]) - answers[:, 0]
-        return tf.where(
-            self.warm,
-            self._weighted(residual, log_sigma),
-            tf.abs(residual) + self._weighted(tf.stop_gradient(residual), log_sigma),
-        )
-
-    def _weighted(self, residual: Any, log_sigma: Any) -> Any:
-        weight = tf.stop_gradient(tf.exp(2.0 * self._beta * log_sigma))
-        return weight * (0.5 * tf.square(residual) * tf.exp(-2.0 * log_sigma) + log_sigma)
-
-
 class _Keeper:
     """Judges every round on the validation manoeuvres and keeps the best one's weights."""
 
@@ -208,7 +187,8 @@ class _Keeper:
                 f"training diverged in round {epoch + 1}: lower the learning rate "
                 f"(now {self._settings.learning_rate:g})"
             )
-        self.rounds.append(Round(epoch + 1, self.of, logs["loss"], mae))
+        rate = float(np.asarray(self._model.optimizer.learning_rate))
+        self.rounds.append(Round(epoch + 1, self.of, logs["loss"], mae, rate))
         if not self.best_round or mae < self.rounds[self.best_round - 1].validation_mae:
             self.best_round = epoch + 1
             self._best_weights = self._model.get_weights()
@@ -221,16 +201,8 @@ class _Keeper:
         self._model.set_weights(self._best_weights)
 
 
-def _calibrate(trained: keras.Model, validation: Part) -> float:
-    """Scale sigma so that the validation residuals have unit variance; return the factor.
-
-    A network is surer of pictures that it has learnt than of new ones. Residuals are clipped at
-    four sigma, so that one bad label cannot set the factor.
-    """
+def _calibrated(trained: keras.Model, validation: Part) -> float:
     values, log_sigmas = predict(trained, validation)
-    scores = (validation.labels - values) / np.exp(log_sigmas)
-    factor = float(np.clip(np.sqrt(np.mean(np.square(np.clip(scores, -4, 4)))), 0.2, 5.0))
-    layer = trained.get_layer(network.LOG_SIGMA)
-    kernel, bias = layer.get_weights()
-    layer.set_weights([kernel, bias + np.log(factor)])
-    return factor
+    scaled_by = calibrate.factor(values - validation.labels, np.exp(log_sigmas))
+    network.scale_sigma(trained, scaled_by)
+    return scaled_by

@@ -7,12 +7,13 @@ Laws:
 - the same inputs give the same bytes (Ed25519 is deterministic).
 """
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.exceptions import UnverifiedSignatureError
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import CryptoSigner, Key, Signer
 from tuf.api.metadata import Metadata, TargetFile, Targets
 from tuf.api.serialization import DeserializationError
 
@@ -41,8 +42,31 @@ def load_signer(path: Path) -> CryptoSigner:
         raise UsageError(f"{path} is not an Ed25519 key of 32 bytes") from None
 
 
+def open_signer(uri: str, public_key: Path) -> Signer:
+    """Return securesystemslib's signer for the private key at `uri`: a file, an HSM, a cloud's.
+
+    `public_key` is a JSON file with the key as TUF metadata has it, `keyid` beside its fields.
+
+    Raises:
+        UsageError: the file is no such key, or the signer cannot be opened.
+    """
+    try:
+        told = json.loads(public_key.read_bytes())
+        key = Key.from_dict(told.pop("keyid"), told)
+    except OSError as error:
+        raise UsageError(f"cannot read the public key {public_key}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{public_key} is no public key as TUF has it: {error}") from None
+    try:
+        return Signer.from_priv_key_uri(uri, key)
+    # A signer of a cloud or an HSM brings its own library with its own exceptions.
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this option's
+        scheme = uri.partition(":")[0]
+        raise UsageError(f"cannot open the signer {scheme}:...: {error}"[:300]) from None
+
+
 def add_release(
-    current: bytes, signer: CryptoSigner, manifest: Manifest, model: bytes, *, utc_us: int
+    current: bytes, signer: Signer, manifest: Manifest, model: bytes, *, utc_us: int
 ) -> bytes:
     """Return the role metadata `current` with `model` added, its version raised, signed anew.
 
@@ -61,7 +85,7 @@ def add_release(
     return metadata.to_bytes()
 
 
-def is_released(current: bytes, signer: CryptoSigner, manifest: Manifest) -> bool:
+def is_released(current: bytes, signer: Signer, manifest: Manifest) -> bool:
     """Tell whether the role metadata `current` already has `manifest`'s model as a target.
 
     Raises:
@@ -71,7 +95,7 @@ def is_released(current: bytes, signer: CryptoSigner, manifest: Manifest) -> boo
     return path in _read(current, signer).signed.targets
 
 
-def _read(current: bytes, signer: CryptoSigner) -> Metadata[Targets]:
+def _read(current: bytes, signer: Signer) -> Metadata[Targets]:
     if len(current) > _LIMIT_BYTES:
         raise RefusedError(f"role metadata of {len(current)} bytes, limit {_LIMIT_BYTES}")
     try:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from trainer.dataset import Part
+from trainer.data.dataset import Part
 
 EXPOSURE = 0.25
 """Largest logarithm of the gain of the whole picture."""

@@ -3,7 +3,8 @@
 Laws:
 - weights, activations, input and outputs are int8; the batch is 1;
 - the input's scale is 1/255 and its zero point -128 whatever the data: a car subtracts 128;
-- the ranges come from at least 200 pictures over all bins of the label where there are that many;
+- the ranges come from at least 200 pictures over all bins of the label and all settings, where
+  there are that many;
 - the tensors in the file are called `picture`, `value` and `log_sigma`: told apart by name in any
   runtime.
 """
@@ -19,8 +20,8 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from shared.picture import Pixels
 from shared.task import Task
-from trainer import network
-from trainer.dataset import Indices, Part, label_bins
+from trainer.data.dataset import Indices
+from trainer.learning import network
 from trainer.runtime import quiet
 from trainer.settings import TrainingSettings
 
@@ -28,11 +29,12 @@ REPRESENTATIVE = 300
 """Pictures that set the ranges: 200 cost nothing against float, 20 cost 0.2 mm and a bias."""
 
 
-def to_int8(trained: keras.Model, train: Part, task: Task, settings: TrainingSettings) -> bytes:
-    """Return `trained` converted, its ranges taken from pictures of `train`."""
+def to_int8(
+    trained: keras.Model, pictures: Pixels, task: Task, settings: TrainingSettings
+) -> bytes:
+    """Return `trained` converted, its ranges taken from `pictures` (uint8, n x h x w x 3)."""
     exported = network.build(task, settings, batch=1)
     exported.set_weights(trained.get_weights())
-    pictures = train.pictures[representative(train, seed=settings.seed)]
     with quiet(), tempfile.TemporaryDirectory() as folder:
         exported.export(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
@@ -45,15 +47,14 @@ def to_int8(trained: keras.Model, train: Part, task: Task, settings: TrainingSet
     return _named(converted)
 
 
-def representative(train: Part, *, seed: int, count: int = REPRESENTATIVE) -> Indices:
-    """Return up to `count` rows of `train`, as evenly over the label's bins as can be."""
+def representative(strata: Indices, *, seed: int, count: int = REPRESENTATIVE) -> Indices:
+    """Return up to `count` places of `strata`, as evenly over its different numbers as can be."""
     random = np.random.default_rng(seed)
-    bins = label_bins(train.labels)
-    order = random.permutation(len(train))
-    # A row's rank inside its bin: taking the lowest ranks first fills all bins evenly.
-    rank = np.zeros(len(train), dtype=np.int64)
-    for number in np.unique(bins):
-        rows = order[bins[order] == number]
+    order = random.permutation(len(strata))
+    # A row's rank inside its stratum: taking the lowest ranks first fills all strata evenly.
+    rank = np.zeros(len(strata), dtype=np.int64)
+    for number in np.unique(strata):
+        rows = order[strata[order] == number]
         rank[rows] = np.arange(len(rows))
     chosen = order[np.argsort(rank[order], kind="stable")][:count]
     return np.sort(chosen).astype(np.int64)

@@ -14,14 +14,16 @@ import httpx2
 import msgspec
 
 from shared.errors import RefusedError, RetryLaterError, UsageError
-from shared.ids import Name
+from shared.ids import Name, sha256_hex
 from shared.manifest import Manifest
+from shared.releases import MAX_MODEL_BYTES
 from shared.samples import Count, Sample
 from shared.task import Task
 
 T = TypeVar("T")
 
 _JSON_LIMIT_BYTES = 1024 * 1024
+_MOST_PAGES = 100
 _PAGE_LIMIT_BYTES = 64 * 1024 * 1024
 _BUSY = frozenset({408, 425, 429})
 _LOST = frozenset({404, 409, 410})
@@ -35,6 +37,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A claimed training job; fields that later servers add are passed over.
 
     `attempt` tells this claim of the job from others; after `lease_s` of silence the job is lost.
+    `trials` is how many settings a search shall try, 0 where none is asked for.
     """
 
     id: Count
@@ -45,6 +48,32 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempt: Count
     decision: Count | None = None
     reason: str = ""
+    trials: Count = 0
+
+
+class JobState(msgspec.Struct, frozen=True, kw_only=True):
+    """How a job stands; `model` is the digest of its result, once it is done."""
+
+    state: str
+    model: str | None = None
+
+
+class _Told(msgspec.Struct, frozen=True, kw_only=True):
+    run: str
+
+
+class _Runs(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[_Told]
+
+
+class _Model(msgspec.Struct, frozen=True, kw_only=True):
+    latest: bool
+    manifest: Manifest
+
+
+class _Models(msgspec.Struct, frozen=True, kw_only=True):
+    items: list[_Model]
+    next_cursor: str | None = None
 
 
 class Pair(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,6 +165,45 @@ class Server:
         path = f"training-jobs/{job.id}/pairs"
         _, body = self._call("GET", path, limit_bytes=_PAGE_LIMIT_BYTES, of_job=True, params=wanted)
         return _decoded(Page, body, packed=True)
+
+    def state(self, number: int) -> JobState:
+        """Return how the job of that number stands."""
+        return _decoded(JobState, self._call("GET", f"training-jobs/{number}")[1])
+
+    def knows_run(self, job: Job, run_id: str) -> bool:
+        """Tell whether the server was told of a run of the job, in this attempt or an earlier one.
+
+        Raises:
+            JobLostError: there is no such job any more.
+        """
+        path = f"training-jobs/{job.id}/runs"
+        _, body = self._call("GET", path, of_job=True, params={"limit": 1000})
+        return any(each.run == run_id for each in _decoded(_Runs, body).items)
+
+    def in_service(self, deployment: str) -> tuple[Manifest, bytes] | None:
+        """Return the newest promoted model of `deployment`, None where there is none.
+
+        Raises:
+            RefusedError: the server's copy is damaged.
+        """
+        cursor: str | None = None
+        for _ in range(_MOST_PAGES):
+            wanted = {"deployment": deployment} | ({"cursor": cursor} if cursor else {})
+            page = _decoded(_Models, self._call("GET", "models", params=wanted)[1])
+            for each in page.items:
+                if each.latest:
+                    return each.manifest, self._model(each.manifest)
+            if page.next_cursor is None or page.next_cursor == cursor:
+                break
+            cursor = page.next_cursor
+        return None
+
+    def _model(self, manifest: Manifest) -> bytes:
+        path = f"models/{manifest.sha256}/file"
+        _, body = self._call("GET", path, limit_bytes=MAX_MODEL_BYTES)
+        if sha256_hex(body) != manifest.sha256:
+            raise RefusedError(f"the server's copy of the model {manifest.sha256} is damaged")
+        return body
 
     def tell_run(self, job: Job, record: dict[str, Any]) -> None:
         """Tell how the job's model was made; again, where it was told already, changes nothing.

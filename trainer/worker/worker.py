@@ -6,26 +6,30 @@ Laws:
   meanwhile, and a finished model is kept until it is handed in or refused;
 - what is wrong with the data or refused by the server fails the job with that reason; what is wrong
   with this program crashes it, and the job's lease runs out;
-- killed at any instant, a worker leaves no job half done: the server hands the job on.
+- a model that a gate refuses is told of, with the reason, and never signed;
+- killed at any instant, a worker leaves no job half done: the server hands the job on, and whoever
+  finds the run that was begun for it goes on where it was cut short (`resume`).
 """
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
-from securesystemslib.signer import CryptoSigner
+from securesystemslib.signer import Signer
 
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
-from trainer import dataset as data
-from trainer import pipeline, report, sign
-from trainer.client import Job, JobLostError, Server
-from trainer.pipeline import Order, Progress, Trained
-from trainer.settings import TrainingSettings
-from trainer.tracking import Notebook
+from trainer.data.dataset import Dataset, assemble
+from trainer.data.examples import Example, from_pair
+from trainer.pipeline import pipeline, report
+from trainer.pipeline.kept import Order
+from trainer.pipeline.pipeline import InService, Studio, Trained
+from trainer.pipeline.run import Progress
+from trainer.settings import Limits, TrainingSettings
+from trainer.worker import resume, sign
+from trainer.worker.client import Job, JobLostError, Server
 
 _log = logging.getLogger(__name__)
 
@@ -39,15 +43,24 @@ _PROGRESS_EVERY_US = 1_500_000
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """What a worker works with; `name` is also its role in the release repository."""
+    """What a worker works with; `name` is also its role in the release repository.
+
+    `limits` are what its gates ask; `trials` is how many settings a search tries where the job does
+    not say, 0 for none.
+    """
 
     name: str
     server: Server
-    signer: CryptoSigner
-    notebook: Notebook
-    runs: Path
+    signer: Signer
+    studio: Studio
     settings: TrainingSettings
-    clock: Clock
+    limits: Limits = field(default_factory=Limits)
+    trials: int = 0
+
+    @property
+    def clock(self) -> Clock:
+        """The studio's clock."""
+        return self.studio.clock
 
 
 def work(shop: Workshop, *, once: bool) -> None:
@@ -56,6 +69,7 @@ def work(shop: Workshop, *, once: bool) -> None:
     Raises:
         UsageError: the server refuses the token.
     """
+    _waiting(shop.clock, "tidy", lambda: resume.tidy(shop.studio, shop.server.state))
     while True:
         job = _waiting(shop.clock, "claim", lambda: shop.server.claim(shop.name))
         if job is not None:
@@ -75,45 +89,73 @@ def do_job(shop: Workshop, job: Job) -> None:
     _log.info("job_claimed job=%s deployment=%s reason=%r", job.id, job.deployment, job.reason)
     try:
         trained = _train(shop, job)
-        _waiting(shop.clock, "tell_run", lambda: _tell_run(shop, job, trained))
-        _waiting(shop.clock, "hand_in", lambda: _hand_in(shop, job, trained))
+        _finish(shop, job, trained)
     except JobLostError as error:
         _log.warning("job_lost job=%s reason=%r", job.id, str(error))
-        return
     except (RefusedError, RetryLaterError) as error:
         _log.warning("job_failed job=%s reason=%r", job.id, str(error))
         _give_back(shop, job, str(error))
-        return
+
+
+def _finish(shop: Workshop, job: Job, trained: Trained) -> None:
+    """Hand the model in, or tell why it goes nowhere; then register the run."""
+    try:
+        _waiting(shop.clock, "tell_run", lambda: _tell_run(shop, job, trained))
+        if not trained.refusal:
+            _waiting(shop.clock, "hand_in", lambda: _hand_in(shop, job, trained))
+    except RefusedError as error:
+        shop.studio.notebook.end(trained.manifest.run_id, failed=f"{type(error).__name__}: {error}")
+        raise
+    version = pipeline.conclude(shop.studio, trained)
+    if trained.refusal:
+        raise RefusedError(f"refused by its gates: {trained.refusal}")
     _log.info(
         "job_done job=%s model=%s mae=%.2f version=%s",
         job.id,
         trained.manifest.sha256,
         trained.judgement.converted.mae,
-        trained.version,
+        version,
     )
 
 
 def _train(shop: Workshop, job: Job) -> Trained:
     teller = _Teller(shop, job)
-    collected = data.assemble(_examples(shop, job, teller), job.task)
+    collected = assemble(
+        _examples(shop, job, teller),
+        job.task,
+        most=shop.settings.most_pairs,
+        seed=shop.settings.seed,
+    )
     order = Order(
         deployment=job.deployment,
         release_seq=job.release_seq,
         trainer=shop.name,
-        tags={"job": str(job.id), "decision": str(job.decision), "reason": job.reason},
+        limits=shop.limits,
+        trials=job.trials or shop.trials,
+        tags={resume.JOB: str(job.id), "decision": str(job.decision), "reason": job.reason},
     )
-    return pipeline.train(
+    begun = resume.begun_for(shop.studio, order, collected, shop.settings)
+    if begun is not None:
+        _log.info("run_resumed job=%s run=%s", job.id, begun.run_id)
+        return pipeline.resume(shop.studio, begun, collected, tell=teller)
+    return pipeline.make(
+        shop.studio,
         collected,
         order,
         shop.settings,
-        notebook=shop.notebook,
-        runs=shop.runs,
-        clock=shop.clock,
         tell=teller,
+        in_service=_in_service(shop, job, collected),
     )
 
 
-def _examples(shop: Workshop, job: Job, teller: "_Teller") -> Iterator[data.Example | str]:
+def _in_service(shop: Workshop, job: Job, collected: Dataset) -> InService | None:
+    found = _waiting(shop.clock, "in_service", lambda: shop.server.in_service(job.deployment))
+    if found is None or found[0].task != collected.task:
+        return None
+    return InService(model=found[1], manifest=found[0])
+
+
+def _examples(shop: Workshop, job: Job, teller: "_Teller") -> Iterator[Example | str]:
     cursor: str | None = None
     count = 0
     while True:
@@ -121,16 +163,19 @@ def _examples(shop: Workshop, job: Job, teller: "_Teller") -> Iterator[data.Exam
         count += len(page.items)
         teller(Progress(stage="fetch", fraction=0.0, message=f"{count} pairs"))
         for pair in page.items:
-            yield data.from_pair(pair.sample, pair.jpeg, job.task)
+            yield from_pair(pair.sample, pair.jpeg, job.task)
         if page.next_cursor is None or page.next_cursor == cursor:
             return
         cursor = page.next_cursor
 
 
 def _tell_run(shop: Workshop, job: Job, trained: Trained) -> None:
-    for name, body in report.files(trained):
+    if shop.server.knows_run(job, trained.manifest.run_id):
+        # Told before a kill, or the answer was lost: what was told is what was kept.
+        return
+    for name, body in report.files(trained.folder):
         shop.server.put_file(job, name, body)
-    shop.server.tell_run(job, report.record(trained, shop.settings))
+    shop.server.tell_run(job, report.record(trained.folder))
 
 
 def _hand_in(shop: Workshop, job: Job, trained: Trained) -> None:

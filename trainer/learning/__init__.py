@@ -1,0 +1,5 @@
+"""From pictures to a network, and from a network to a full-int8 file.
+
+`network` has the variants, `augment` varies pictures, `likelihood` is what is minimised, `fit`
+trains, `calibrate` makes sigma true, `quantise` converts.
+"""

@@ -1,0 +1,265 @@
+"""The search: trials over Optuna's storage, by several processes at once.
+
+Laws:
+- everything is in the run's folder: the plan, the study (SQLite), each trial's network and logs;
+- a search that was cut short goes on: finished trials stay, a trial whose process died is tried
+  again, and no trial is started twice at once;
+- a trial that is poor at a quarter or at half of its way is stopped (successive halving);
+- the winner's network is taken as it is: nothing is trained a second time;
+- settings that diverge are a failed trial, not a failed search.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from shared.clock import Clock
+from shared.errors import RefusedError
+from shared.samples import Record
+from shared.task import Task
+from trainer.pipeline.folder import RunFolder
+from trainer.search import space
+from trainer.search.space import Choice, LogRange, Value
+from trainer.settings import TrainingSettings
+
+_FOLDER: Final = "search"
+_NAME: Final = "search"
+_LOOK_US: Final = 250_000
+_STALE_AFTER_S: Final = 20
+_HEARTBEAT_S: Final = 4
+_MOST_CRASHES: Final = 4
+
+ASKED: Final = "asked"
+"""Marks the trials that were meant: a process that finds none left is handed one without it."""
+
+RUNGS: Final = 25
+"""Per cent of a trial's way at which the poorer half is first stopped; then at twice that."""
+
+TRIAL_FILES: Final = ("network.npz", "rounds.json")
+
+
+class Plan(Record, frozen=True):
+    """What a search is about; `snapshots` is the folder of data sets."""
+
+    dataset_sha256: str
+    snapshots: str
+    task: Task
+    base: TrainingSettings
+    trials: int
+    workers: int
+    space: dict[str, Choice | LogRange] = msgspec.field(default_factory=lambda: dict(space.DEFAULT))
+
+
+class Tried(Record, frozen=True):
+    """One trial: what it tried, how it ended, its least validation error (task's unit), if any."""
+
+    number: int
+    state: str
+    parameters: dict[str, Value]
+    validation_mae: float | None
+    reached: float
+    seconds: float
+
+
+class Found(Record, frozen=True):
+    """What a search found: the settings of the best trial, all trials, what mattered how much."""
+
+    best: int
+    settings: TrainingSettings
+    trials: tuple[Tried, ...]
+    importance: dict[str, float]
+
+
+def search(
+    folder: RunFolder,
+    plan: Plan,
+    *,
+    clock: Clock,
+    on_progress: Callable[[float, str], None],
+) -> Found:
+    """Return what `plan.trials` trials found; goes on with what an earlier call had begun.
+
+    Raises:
+        RefusedError: no trial came to its end, or the processes die again and again.
+        RetryLaterError: the folder cannot be written.
+    """
+    folder.keep_json(f"{_FOLDER}/plan.json", plan)
+    study = open_study(folder.path / _FOLDER, plan)
+    _enqueue(study, plan)
+    workers: list[subprocess.Popen[bytes]] = []
+    crashes = 0
+    try:
+        while not _is_over(study):
+            optuna.storages.fail_stale_trials(study)
+            crashes += sum(each.poll() not in (None, 0) for each in workers)
+            workers = [each for each in workers if each.poll() is None]
+            if crashes > _MOST_CRASHES:
+                raise RefusedError(
+                    f"{crashes} processes of the search died: look at {folder.path / _FOLDER}"
+                )
+            if len(workers) < plan.workers and _waiting(study):
+                workers.append(_start(folder.path / _FOLDER, index=len(study.trials) + crashes))
+            on_progress(*_progress(study, plan))
+            clock.sleep_until_us(clock.monotonic_us() + _LOOK_US)
+    finally:
+        for each in workers:
+            each.terminate()
+        for each in workers:
+            each.wait()
+    return _found(study, plan)
+
+
+def open_study(folder: Path, plan: Plan, *, worker: int = 0) -> optuna.Study:
+    """Return the study in `folder`, created where there is none; `worker` varies the sampler."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{folder / 'study.sqlite'}",
+        engine_kwargs={"connect_args": {"timeout": 60}},
+        heartbeat_interval=_HEARTBEAT_S,
+        grace_period=_STALE_AFTER_S,
+        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
+    )
+    return optuna.create_study(
+        storage=storage,
+        study_name=_NAME,
+        load_if_exists=True,
+        direction="minimize",
+        sampler=optuna.samplers.TPESampler(
+            seed=plan.base.seed + worker, n_startup_trials=space.DRAWN_FIRST
+        ),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=RUNGS, reduction_factor=2),
+    )
+
+
+def settings_of(plan: Plan, trial: Any) -> TrainingSettings:
+    """Return the settings that `trial` tries: each process trains on its share of the threads."""
+    values = {name: _suggested(trial, name, each) for name, each in plan.space.items()}
+    base = msgspec.structs.replace(plan.base, threads=threads(plan))
+    return space.applied(base, values)
+
+
+def threads(plan: Plan) -> int:
+    """Return how many threads one process of the search has."""
+    return max(1, plan.base.threads // plan.workers)
+
+
+def place(number: int) -> str:
+    """Return where in the run's folder trial `number` keeps what it made."""
+    return f"{_FOLDER}/trial-{number}"
+
+
+def take_winner(folder: RunFolder, settings: TrainingSettings) -> bool:
+    """Take the network of the search's best trial as the run's; False where there is none."""
+    if not folder.has("search.json"):
+        return False
+    found = folder.read_json("search.json", Found)
+    if found.settings != settings:
+        return False
+    for name in TRIAL_FILES:
+        folder.keep(name, folder.read(f"{place(found.best)}/{name}"))
+    return True
+
+
+def clear_others(folder: RunFolder, found: Found) -> None:
+    """Delete the networks of trials that did not win."""
+    for each in found.trials:
+        if each.number != found.best:
+            shutil.rmtree(folder.path / place(each.number), ignore_errors=True)
+
+
+def _enqueue(study: optuna.Study, plan: Plan) -> None:
+    there = sum(ASKED in each.user_attrs for each in study.trials)
+    for values in space.drawn(plan.space, plan.base, count=plan.trials)[there:]:
+        study.enqueue_trial(values, user_attrs={ASKED: True})
+
+
+def _suggested(trial: Any, name: str, within: Choice | LogRange) -> Value:
+    if isinstance(within, Choice):
+        value: Value = trial.suggest_categorical(name, list(within.values))
+    else:
+        value = trial.suggest_float(name, within.low, within.high, log=True)
+    return value
+
+
+def _start(folder: Path, *, index: int) -> subprocess.Popen[bytes]:
+    """Start a process that tries what waits; it ends by itself once we are gone."""
+    with (folder / f"worker-{index}.log").open("wb") as log:
+        return subprocess.Popen(  # noqa: S603 - our own interpreter, module and folder
+            [
+                sys.executable,
+                "-m",
+                "trainer.search.trial",
+                str(folder),
+                str(index),
+                str(os.getpid()),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+def _waiting(study: optuna.Study) -> bool:
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
+
+
+def _is_over(study: optuna.Study) -> bool:
+    return not study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
+
+
+def _progress(study: optuna.Study, plan: Plan) -> tuple[float, str]:
+    trials = study.get_trials(deepcopy=False)
+    ended = sum(each.state.is_finished() for each in _real(trials))
+    reached = sum(
+        1.0 if each.state.is_finished() else (each.last_step or 0) / 100 for each in _real(trials)
+    )
+    done = [each.value for each in trials if each.state == TrialState.COMPLETE and each.value]
+    best = f", best validation error {min(done):.1f} {plan.task.unit}" if done else ""
+    return min(1.0, reached / plan.trials), f"{ended} of {plan.trials} trials{best}"
+
+
+def _real(trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that were meant: not those of dead processes, nor surplus ones."""
+    return [each for each in trials if ASKED in each.user_attrs and each.state != TrialState.FAIL]
+
+
+def _found(study: optuna.Study, plan: Plan) -> Found:
+    trials = [each for each in study.trials if each.params]
+    complete = [each for each in trials if each.state == TrialState.COMPLETE]
+    if not complete:
+        raise RefusedError(f"none of {len(trials)} trials came to its end: widen the search")
+    best = min(complete, key=lambda each: (each.value, each.number))
+    return Found(
+        best=best.number,
+        settings=settings_of(plan, optuna.trial.FixedTrial(best.params, number=best.number)),
+        trials=tuple(_tried(each) for each in trials),
+        importance=_importance(study, len(complete)),
+    )
+
+
+def _tried(trial: FrozenTrial) -> Tried:
+    least = min(trial.intermediate_values.values(), default=None)
+    return Tried(
+        number=trial.number,
+        state=trial.state.name.lower(),
+        parameters=dict(trial.params),
+        validation_mae=least,
+        reached=(trial.last_step or 0) / 100,
+        seconds=trial.duration.total_seconds() if trial.duration else 0.0,
+    )
+
+
+def _importance(study: optuna.Study, complete: int) -> dict[str, float]:
+    if complete < 2:
+        return {}
+    return {
+        name: float(each) for name, each in optuna.importance.get_param_importances(study).items()
+    }

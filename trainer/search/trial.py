@@ -1,0 +1,95 @@
+"""`python -m trainer.search.trial FOLDER INDEX PARENT`: tries what waits in a study, then ends.
+
+Laws:
+- it works for its parent alone: once that is gone, it ends at the next round;
+- what a trial made is kept before the study hears that it is complete.
+"""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import optuna
+from optuna.trial import TrialState
+
+from shared.clock import SystemClock
+from shared.errors import RefusedError
+from trainer import runtime
+from trainer.pipeline.folder import RunFolder
+from trainer.search import study as studies
+from trainer.search.study import Plan
+
+if TYPE_CHECKING:
+    from trainer.learning.fit import Round
+    from trainer.notebook.board import Board
+
+
+def main(folder: Path, index: int, parent: int) -> None:
+    """Try what waits in the study in `folder`, for the process `parent`."""
+    plan = msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan)
+    runtime.prepare(studies.threads(plan))
+    objective = _Objective(RunFolder(folder.parent), plan, parent)
+    study = studies.open_study(folder, plan, worker=index)
+    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+        study.optimize(objective, n_trials=1, catch=(RefusedError,))
+
+
+class _Objective:
+    """Trains what a trial asks for; returns its least validation error in the task's unit."""
+
+    def __init__(self, folder: RunFolder, plan: Plan, parent: int) -> None:
+        from trainer.data.snapshot import Snapshots
+        from trainer.pipeline import kept
+
+        self._folder = folder
+        self._plan = plan
+        self._parent = parent
+        self._dataset = Snapshots(Path(plan.snapshots)).load(plan.dataset_sha256, plan.task)
+        self._split = kept.read_split(folder)
+
+    def __call__(self, trial: optuna.Trial) -> float:
+        from trainer.learning import fit
+        from trainer.notebook.board import Board
+        from trainer.pipeline import kept
+
+        if studies.ASKED not in trial.user_attrs:
+            # Another process took the last one that waited.
+            raise optuna.TrialPruned
+        settings = studies.settings_of(self._plan, trial)
+        place = RunFolder(self._folder.path / studies.place(trial.number))
+        board = Board(self._folder.path / "tensorboard" / f"trial-{trial.number}")
+        fitted = fit.fit(
+            self._dataset.part(self._split.train),
+            self._dataset.part(self._split.validation),
+            self._plan.task,
+            settings,
+            clock=SystemClock(),
+            on_round=_Reporter(trial, board, self._parent),
+        )
+        best = fitted.rounds[fitted.best_round - 1].validation_mae
+        board.told(settings, {"validation_mae": best})
+        kept.keep_fitted(place, fitted)
+        return best
+
+
+class _Reporter:
+    def __init__(self, trial: optuna.Trial, board: "Board", parent: int) -> None:
+        self._trial = trial
+        self._board = board
+        self._parent = parent
+        self._best = float("inf")
+
+    def __call__(self, each: "Round") -> None:
+        if os.getppid() != self._parent:
+            sys.exit("the process that searches is gone")
+        self._board.on_round(each)
+        self._best = min(self._best, each.validation_mae)
+        self._trial.report(self._best, step=round(100 * each.number / each.of))
+        if self._trial.should_prune():
+            raise optuna.TrialPruned
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
