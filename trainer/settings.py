@@ -55,7 +55,7 @@ class TrainingSettings(Record, frozen=True):
     weight_decay: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 1e-4
     warm_up: Share = 0.3
     beta: Share = 0.5
-    patience: Share = 0.34
+    patience: Share = 0.5
     variant: Literal["plain", "pooled", "separable"] = "plain"
     widths: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1, max_length=8)] = (
         16, 32, 64, 128,

@@ -1,6 +1,8 @@
 """Small things to train on: pictures whose bright bar tells the label."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -13,6 +15,9 @@ from shared.task import Task
 from trainer.data.dataset import Dataset, Indices
 from trainer.data.examples import Example
 from trainer.worker.client import Pair
+
+if TYPE_CHECKING:
+    from tests.trainer.server_double import ServerDouble
 
 TINY = Task(
     name="tiny",
@@ -132,3 +137,25 @@ def blank(examples: Sequence[Example]) -> Dataset:
         sha256="0" * 64,
         skipped={},
     )
+
+
+@pytest.fixture(scope="session")
+def _prepared() -> None:
+    from trainer import runtime
+
+    runtime.prepare(2)
+
+
+@pytest.fixture(scope="session")
+def done(
+    tmp_path_factory: pytest.TempPathFactory, pairs: list[Pair], _prepared: None
+) -> "tuple[ServerDouble, Path]":
+    """One job brought to its end: away server, lost answer and all; only to be looked at."""
+    from tests.trainer.server_double import ServerDouble
+    from tests.trainer.shop import work_on
+    from tests.trainer.test_sign import empty_role
+
+    state = tmp_path_factory.mktemp("state")
+    double = ServerDouble(pairs=pairs, role=empty_role(), away=2, drop_answer=True)
+    work_on(double, state)
+    return double, state

@@ -1,10 +1,12 @@
 """A release in the trainer's own role of the release repository."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from securesystemslib.signer import CryptoSigner
@@ -144,3 +146,44 @@ def test_a_wrong_key_file_is_named(tmp_path: Path, content: bytes | None) -> Non
         path.write_bytes(content)
     with pytest.raises(UsageError, match=r"release\.key"):
         sign.load_signer(path)
+
+
+def test_any_signer_of_securesystemslib_signs(tmp_path: Path) -> None:
+    private = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
+    pem = tmp_path / "key.pem"
+    pem.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    public = tmp_path / "public.json"
+    key = role_signer().public_key
+    public.write_text(json.dumps({"keyid": key.keyid, **key.to_dict()}))
+    signer = sign.open_signer(f"file2:{pem}", public)
+    model = b"model"
+    released = sign.add_release(empty_role(), signer, _manifest(model), model, utc_us=_NOW_US)
+    # Ed25519 is deterministic: the key in a file and securesystemslib's signer write the same.
+    assert released == sign.add_release(
+        empty_role(), role_signer(), _manifest(model), model, utc_us=_NOW_US
+    )
+
+
+@pytest.mark.parametrize(
+    ("uri", "public", "named"),
+    [
+        ("file2:nowhere.pem", None, "file2"),
+        ("carrier-pigeon:coop", None, "carrier-pigeon"),
+        ("file2:nowhere.pem", "{}", "no public key"),
+        ("file2:nowhere.pem", "no json", "no public key"),
+        ("file2:nowhere.pem", "[]", "no public key"),
+    ],
+)
+def test_a_signer_that_cannot_be_opened_is_named(
+    tmp_path: Path, uri: str, public: str | None, named: str
+) -> None:
+    key = role_signer().public_key
+    file = tmp_path / "public.json"
+    file.write_text(public or json.dumps({"keyid": key.keyid, **key.to_dict()}))
+    with pytest.raises(UsageError, match=named):
+        sign.open_signer(uri, file)
+
+
+def test_a_missing_public_key_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"public\.json"):
+        sign.open_signer("file2:x", tmp_path / "public.json")

@@ -1,79 +1,21 @@
 """Training, converting and handing in, on tiny pictures, for real."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
-from mlflow import MlflowClient
 
-from shared.clock import SystemClock
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from tests.trainer.conftest import TINY, pair
-from tests.trainer.server_double import TOKEN, ServerDouble, targets
-from tests.trainer.test_sign import empty_role, role_signer
-from trainer import options, runtime
-from trainer.home import Home
-from trainer.settings import Limits, TrainingSettings
-from trainer.worker.client import Pair, Server
+from tests.trainer.server_double import ServerDouble, targets
+from tests.trainer.shop import STEPS, client_of, work_on
+from tests.trainer.test_sign import empty_role
+from trainer.settings import Limits
+from trainer.worker.client import Pair
 
-pytestmark = pytest.mark.slow
-
-EASY = Limits(quantisation_share=0.02, unsaid_share=0.5, standard_errors=5.0)
-"""Few pictures, hardly trained on, pass no strict gate; the gates have tests of their own."""
-
-_STEPS = ["split", "fit", "quantise", "evaluate", "manifest", "gates", "card"]
-
-SETTINGS = TrainingSettings(steps=150, passes=1, batch=16, widths=(8, 16, 16), learning_rate=4e-3)
-
-
-@dataclass
-class FastClock(SystemClock):
-    """The machine's clock, but nobody waits for it."""
-
-    slept: int = 0
-
-    def sleep_until_us(self, monotonic_us: int) -> None:  # noqa: ARG002 - Clock's signature
-        self.slept += 1
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _prepared() -> None:
-    runtime.prepare(2)
-
-
-@pytest.fixture(scope="module")
-def done(
-    tmp_path_factory: pytest.TempPathFactory, pairs: list[Pair]
-) -> "tuple[ServerDouble, Path]":
-    """One job brought to its end: away server, lost answer and all."""
-    state = tmp_path_factory.mktemp("state")
-    double = ServerDouble(pairs=pairs, role=empty_role(), away=2, drop_answer=True)
-    work_on(double, state)
-    return double, state
-
-
-def work_on(double: ServerDouble, state: Path, *, limits: Limits = EASY, trials: int = 0) -> None:
-    from trainer.worker.worker import Workshop, work
-
-    with Server("http://server.test", TOKEN, transport=double.transport()) as server:
-        shop = Workshop(
-            name="trainer-1",
-            server=server,
-            signer=role_signer(),
-            studio=options.studio(Home(state), FastClock()),
-            settings=SETTINGS,
-            limits=limits,
-            trials=trials,
-        )
-        work(shop, once=True)
-
-
-def client_of(state: Path) -> MlflowClient:
-    uri = f"sqlite:///{state / 'mlflow.sqlite'}"
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_prepared")]
 
 
 def test_a_job_ends_in_one_registered_model(done: tuple[ServerDouble, Path]) -> None:
@@ -82,7 +24,7 @@ def test_a_job_ends_in_one_registered_model(done: tuple[ServerDouble, Path]) -> 
     assert double.registered == 2
     assert double.manifest is not None
     assert double.failed == ""
-    assert double.stages == ["fetch", *_STEPS]
+    assert double.stages == ["fetch", *STEPS]
     role = targets(double.role)
     assert role.version == 2
     assert list(role.targets) == [f"tiny/bench/{double.manifest.sha256}.tflite"]
@@ -153,7 +95,7 @@ def test_the_server_is_told_how_the_model_was_made_in_words_that_it_takes(
     assert {"parkfleet", "python", "tensorflow"} <= set(run.versions)
     assert run.metrics["test_mae"] == double.manifest.metrics["test_mae"]
     steps = {each.name: each for each in run.steps}
-    assert list(steps) == _STEPS
+    assert list(steps) == STEPS
     assert steps["quantise"].outputs == {"model.tflite": double.manifest.sha256}
     # Every file that a step names and the server was given is the one that was given.
     for step in run.steps:
@@ -183,6 +125,26 @@ def test_a_job_handed_on_ends_its_run_and_registers_nothing(
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FAILED"
     assert "JobLostError" in run.data.tags["failure"]
+
+
+def test_a_model_that_a_gate_refuses_goes_nowhere_and_says_why(
+    tmp_path: Path, pairs: list[Pair]
+) -> None:
+    double = ServerDouble(pairs=pairs, role=empty_role())
+    work_on(double, tmp_path, limits=Limits(size_bytes=1))
+    assert double.registered == 0
+    assert double.role == empty_role()
+    assert double.failed.startswith("refused by its gates: ")
+    assert "size: " in double.failed
+    (told,) = double.records
+    assert told["metrics"]["refused"] == 1.0
+    client = client_of(tmp_path)
+    version = client.get_model_version_by_alias("tiny.bench", "refused")
+    assert version.tags["gates"] == "refused"
+    assert "size: " in version.tags["refusal"]
+    assert "newest" not in client.get_registered_model("tiny.bench").aliases
+    assert b"Refused, goes nowhere" in double.files["card.md"]
+    assert client.get_run(version.run_id).info.status == "FINISHED"
 
 
 def test_pairs_that_teach_nothing_fail_the_job_with_the_count(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ Laws:
 - every setting with three manoeuvres or more has some in each part, and so has the whole;
 - manoeuvres are held out along each car's time, so that a part spans cars and time;
 - growth changes nothing: a manoeuvre that was held out for judging stays so as later ones come, so
-  that a model in service can be judged on pictures that it never saw either (see docs/adr/0030).
+  that a model in service can be judged on pictures that it never saw either (see docs/adr/0030);
+- what is chosen by has its whole share, however few there are: two manoeuvres choose badly.
 
 Each stream (a setting's manoeuvres by one device, in order) is cut into blocks of 1/share, and the
 seed draws one place of each block; in a block that is not full yet the place may still be empty.
@@ -46,11 +47,10 @@ def split(
 ) -> Split:
     """Return `dataset` split by manoeuvre; at least five manoeuvres are needed."""
     manoeuvres = _manoeuvres(dataset)
-    test = _held_out(manoeuvres, test_share, f"{seed}/test", others=2)
+    test = _held_out(manoeuvres, test_share, f"{seed}/test", others=2, least=test_share / 2)
     rest = [each for each in manoeuvres if each.name not in test]
-    validation = _held_out(
-        rest, validation_share / (1 - test_share), f"{seed}/validation", others=1
-    )
+    of_rest = validation_share / (1 - test_share)
+    validation = _held_out(rest, of_rest, f"{seed}/validation", others=1, least=of_rest)
     part_of = np.asarray(
         [2 if name in test else 1 if name in validation else 0 for name in dataset.manoeuvre_names]
     )[dataset.manoeuvres]
@@ -70,9 +70,12 @@ def _manoeuvres(dataset: Dataset) -> list[_Manoeuvre]:
 
 
 def _held_out(
-    manoeuvres: Sequence[_Manoeuvre], share: float, word: str, *, others: int
+    manoeuvres: Sequence[_Manoeuvre], share: float, word: str, *, others: int, least: float
 ) -> set[str]:
-    """Return the names of those held out; `others` parts of each setting are to be left."""
+    """Return the names of those held out: about `share` of all, and `least` of each setting.
+
+    `others` manoeuvres of each setting are left for the other parts.
+    """
     streams: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     settings: defaultdict[str, list[str]] = defaultdict(list)
     for each in manoeuvres:
@@ -86,10 +89,10 @@ def _held_out(
     held = {
         name
         for names in settings.values()
-        for name in _enough(names, drawn, share, word, most=len(names) - others)
+        for name in _enough(names, drawn, least, word, most=len(names) - others)
     }
     names = [each.name for each in manoeuvres]
-    return held or _enough(names, drawn, share, word, most=len(names) - others)
+    return held or _enough(names, drawn, least, word, most=len(names) - others)
 
 
 def _one_of_each_block(names: Sequence[str], share: float, word: str) -> list[str]:
@@ -101,11 +104,11 @@ def _one_of_each_block(names: Sequence[str], share: float, word: str) -> list[st
 def _enough(
     names: Sequence[str], drawn: set[str], share: float, word: str, *, most: int
 ) -> set[str]:
-    """Return those `drawn` of `names`, and others, so that it is half of what was meant and one.
+    """Return those `drawn` of `names`, and others, so that it is `share` of them and one at least.
 
     At most `most`; where there are few, chance would else hold out all or none.
     """
-    least = max(1, round(share * len(names) / 2))
+    least = max(1, round(share * len(names)))
     ordered = sorted(names, key=lambda name: (name not in drawn, _number(f"{word}/{name}")))
     count = sum(name in drawn for name in names)
     return set(ordered[: max(0, min(most, max(least, count)))])

@@ -23,7 +23,7 @@ VALUE = "value"
 LOG_SIGMA = "log_sigma"
 
 _FIRST_VALUE = 0.5
-_FIRST_LOG_SIGMA = float(np.log(0.01))
+_FIRST_LOG_SIGMA = float(np.log(0.03))
 
 
 def build(task: Task, settings: TrainingSettings, *, batch: int | None = None) -> keras.Model:

@@ -4,8 +4,8 @@ Laws:
 - everything lies under one folder, of which `tensorboard --logdir` makes pages;
 - watching changes nothing: with and without it the same weights come out.
 
-Keras's own callback writes the weights' histograms, the graph and the profile of one batch; what it
-does not know (errors in the task's unit, HParams, pictures) is written here.
+Keras's own callback writes the weights' histograms and the profile of one batch; what it does not
+know (errors in the task's unit, graph, HParams, pictures) is written here.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,11 +42,11 @@ class Board:
         self._writer: Any = None
 
     def callback(self) -> keras.callbacks.Callback:
-        """Return Keras's own callback, for histograms, graph and the profile of one batch."""
+        """Return Keras's own callback, for histograms and the profile of one batch."""
         return _Quiet(
             log_dir=str(self._folder),
             histogram_freq=HISTOGRAM_EVERY,
-            write_graph=True,
+            write_graph=False,
             profile_batch=(PROFILED_BATCH, PROFILED_BATCH),
         )
 
@@ -68,6 +68,13 @@ class Board:
             for name, value in results.items():
                 tf.summary.scalar(name, value, step=0)
             self._writer.flush()
+
+    def graph(self, network: keras.Model) -> None:
+        """Write the graph of `network`; Keras's callback finds none in TensorFlow 2.21."""
+        shape = (1, *network.input_shape[1:])
+        called = tf.function(lambda picture: network(picture, training=False))
+        with self._writing():
+            tf.summary.graph(called.get_concrete_function(tf.TensorSpec(shape)).graph)
 
     def examples(self, pictures: Pixels, captions: Sequence[str]) -> None:
         """Write `pictures` (n x height x width x 3) with what the model says of them."""

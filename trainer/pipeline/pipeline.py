@@ -206,6 +206,7 @@ def _note(notebook: Notebook, run: Run, trained: Trained, board: Board) -> None:
         },
     )
     _note_trials(notebook, run)
+    board.graph(kept.read_network(run.folder, run.dataset.task, settings))
     _show(run, board)
     board.told(settings, trained.manifest.metrics)
     board.close()

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -98,7 +99,7 @@ def search(
     crashes = 0
     try:
         while not _is_over(study):
-            optuna.storages.fail_stale_trials(study)
+            _notice_dead(study)
             crashes += sum(each.poll() not in (None, 0) for each in workers)
             workers = [each for each in workers if each.poll() is None]
             if crashes > _MOST_CRASHES:
@@ -120,13 +121,16 @@ def search(
 def open_study(folder: Path, plan: Plan, *, worker: int = 0) -> optuna.Study:
     """Return the study in `folder`, created where there is none; `worker` varies the sampler."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = optuna.storages.RDBStorage(
-        f"sqlite:///{folder / 'study.sqlite'}",
-        engine_kwargs={"connect_args": {"timeout": 60}},
-        heartbeat_interval=_HEARTBEAT_S,
-        grace_period=_STALE_AFTER_S,
-        heartbeat_stale_trial_callback=optuna.storages.RetryHeartbeatStaleTrialCallback(),
-    )
+    with warnings.catch_warnings():
+        # Heartbeats are there since 2020, and Optuna still calls them experimental.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{folder / 'study.sqlite'}",
+            engine_kwargs={"connect_args": {"timeout": 60}},
+            heartbeat_interval=_HEARTBEAT_S,
+            grace_period=_STALE_AFTER_S,
+            heartbeat_stale_trial_callback=_try_again,
+        )
     return optuna.create_study(
         storage=storage,
         study_name=_NAME,
@@ -179,6 +183,18 @@ def _enqueue(study: optuna.Study, plan: Plan) -> None:
     there = sum(ASKED in each.user_attrs for each in study.trials)
     for values in space.drawn(plan.space, plan.base, count=plan.trials)[there:]:
         study.enqueue_trial(values, user_attrs={ASKED: True})
+
+
+def _notice_dead(study: optuna.Study) -> None:
+    """Give up the trials whose processes no longer beat."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.storages.fail_stale_trials(study)
+
+
+def _try_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Queue what a dead process had been trying."""
+    study.enqueue_trial(trial.params, user_attrs=trial.user_attrs)
 
 
 def _suggested(trial: Any, name: str, within: Choice | LogRange) -> Value:
