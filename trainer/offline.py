@@ -102,6 +102,7 @@ def text(trained: Trained) -> str:
         f"kept in  {trained.folder.path}",
         f"error    {converted.mae:.2f} {unit} in LiteRT int8, {original.mae:.2f} in float",
         f"         95 % below {converted.p95:.1f}, on {converted.pictures} held-out pictures",
+        f"baseline {trained.judgement.baseline_mae:.2f} {unit}: kernel ridge on 20 x 15 pixels",
         f"sigma    one covers {converted.within_1_sigma:.0%}, two {converted.within_2_sigma:.0%}",
         f"gates    {'REFUSED: ' + trained.refusal if trained.refusal else 'all open'}",
     ]

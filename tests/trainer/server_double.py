@@ -21,7 +21,7 @@ class ServerDouble:
     """Holds one job and what a worker does with it.
 
     `away` counts the next calls that find no server; `lose_at` names the stage at which the job is
-    handed on to another worker.
+    handed on to another worker; `hands_on` is how a server behaves whose leases are short.
     """
 
     pairs: list[Pair]
@@ -29,6 +29,7 @@ class ServerDouble:
     page: int = 64
     away: int = 0
     lose_at: str = ""
+    hands_on: bool = False
     drop_answer: bool = False
     claimed: bool = False
     failed: str = ""
@@ -44,9 +45,9 @@ class ServerDouble:
 
     def transport(self) -> httpx2.BaseTransport:
         """Return the way to this server."""
-        return httpx2.MockTransport(self._answer)
+        return httpx2.MockTransport(self.answer)
 
-    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+    def answer(self, request: httpx2.Request) -> httpx2.Response:
         if self.away:
             self.away -= 1
             raise httpx2.ConnectError("connection refused", request=request)
@@ -90,7 +91,7 @@ class ServerDouble:
         return _missing("/".join(path))
 
     def _claim(self) -> httpx2.Response:
-        if self.claimed:
+        if self.claimed and (not self.hands_on or self.registered or self.failed):
             return httpx2.Response(204)
         self.claimed = True
         self.attempt += 1

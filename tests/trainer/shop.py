@@ -10,6 +10,7 @@ from tests.trainer.server_double import TOKEN, ServerDouble
 from tests.trainer.test_sign import role_signer
 from trainer import options
 from trainer.home import Home
+from trainer.runtime import quiet
 from trainer.settings import Limits, TrainingSettings
 from trainer.worker.client import Server
 
@@ -50,4 +51,7 @@ def work_on(double: ServerDouble, state: Path, *, limits: Limits = EASY) -> None
 def client_of(state: Path) -> MlflowClient:
     """Return MLflow's own client on a trainer's records."""
     uri = f"sqlite:///{state / 'mlflow.sqlite'}"
-    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    with quiet():
+        client.search_experiments(max_results=1)
+    return client

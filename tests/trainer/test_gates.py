@@ -49,6 +49,7 @@ def _evidence(
 ) -> Evidence:
     told = {
         "lost_error": 0.0,
+        "baseline_mae": 20.0,
         "latency_us": 300.0,
         "size_bytes": 180_000,
         "value_low": -3.0,

@@ -134,7 +134,7 @@ def test_mlflow_has_everything_without_being_asked(done: Done) -> None:
     version = client.get_model_version_by_alias("tiny.bench", "newest")
     assert version.tags["gates"] == "passed"
     assert {"runtime", "quantisation", "dataset_sha256", "golden"} <= set(version.tags)
-    assert "## Where it comes from" in version.description
+    assert "## Where it comes from" in (version.description or "")
 
 
 def test_tensorboard_reads_what_was_written(done: Done) -> None:

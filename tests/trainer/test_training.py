@@ -144,7 +144,7 @@ def test_a_model_that_a_gate_refuses_goes_nowhere_and_says_why(
     assert "size: " in version.tags["refusal"]
     assert "newest" not in client.get_registered_model("tiny.bench").aliases
     assert b"Refused, goes nowhere" in double.files["card.md"]
-    assert client.get_run(version.run_id).info.status == "FINISHED"
+    assert client.get_run(str(version.run_id)).info.status == "FINISHED"
 
 
 def test_pairs_that_teach_nothing_fail_the_job_with_the_count(tmp_path: Path) -> None:

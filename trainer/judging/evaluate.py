@@ -77,6 +77,7 @@ class Judgement(Record, frozen=True):
     """The converted file beside the float network and the model in service, on the same pictures.
 
     `lost_error` is the standard error of what int8 lost against float, picture by picture.
+    `baseline_mae` is the error of kernel ridge regression on 20 x 15 pixels, on the same split.
     `in_service` is None where there is none, or none for this task. `value_low` and `value_high`
     are the ends of what the file can answer, in the task's unit; `latency_us` is the median time of
     one answer on the trainer's machine, one thread.
@@ -86,6 +87,7 @@ class Judgement(Record, frozen=True):
     original: Evaluation
     lost_error: float
     in_service: Evaluation | None
+    baseline_mae: float
     latency_us: float
     size_bytes: int
     value_low: float

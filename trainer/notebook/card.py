@@ -137,6 +137,10 @@ def _figures(judged: Judgement, task: Task) -> str:
         "within two sigma (95 %)": [f"{each.within_2_sigma:.0%}" for each in columns.values()],
     }
     lines += [f"| {name} | " + " | ".join(row) + " |" for name, row in figures.items()]
+    lines.append(
+        f"\nKernel ridge regression on 20 x 15 pixels, fitted and judged on the same split: "
+        f"{judged.baseline_mae:.2f} {task.unit}."
+    )
     held = judged.converted
     lines.append(
         f"\n{held.pictures} pictures of {held.manoeuvres} manoeuvres; one answer takes "

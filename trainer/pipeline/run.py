@@ -19,7 +19,7 @@ from shared.errors import UsageError
 from shared.samples import Record
 from trainer.data import split as splitting
 from trainer.data.dataset import Dataset
-from trainer.judging import evaluate, gates
+from trainer.judging import baseline, evaluate, gates
 from trainer.learning import fit, quantise
 from trainer.notebook import card
 from trainer.pipeline import kept
@@ -230,7 +230,8 @@ def _quantise(run: Run) -> None:
 
 
 def _evaluate(run: Run) -> None:
-    rows = kept.read_split(run.folder).test
+    split = kept.read_split(run.folder)
+    rows = split.test
     held = evaluate.held_out(run.dataset, rows)
     model = run.folder.read("model/model.tflite")
     answers = evaluate.run(model, held.part, clock=run.clock)
@@ -249,6 +250,10 @@ def _evaluate(run: Run) -> None:
             in_service=evaluate.judge_file(in_service, held, clock=run.clock)
             if in_service
             else None,
+            baseline_mae=float(
+                np.mean(np.abs(baseline.answers(run.dataset, split) - held.part.labels))
+            )
+            * run.dataset.task.span,
             latency_us=answers.latency_us,
             size_bytes=len(model),
             value_low=low,

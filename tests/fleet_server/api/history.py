@@ -23,7 +23,7 @@ from shared.messages import Status
 from shared.topics import STATUS
 from tests.fleet_server.api.conftest import SETTINGS
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, Fleet, drive, manifest
-from trainer import sign
+from trainer.worker import sign
 
 API = "/api/v1"
 EXPERIMENT = "wall-distance"
