@@ -42,7 +42,9 @@ class TrainingSettings(Record, frozen=True):
     the share of them in which the value learns by absolute error alone; `beta` weighs samples in
     the likelihood after that (0 plain likelihood, 1 plain squared error). `patience` is the share
     of the rounds (of 25 steps) that bring nothing better before the training ends: the learning
-    rate falls over all rounds, so a long training rests longer before it improves again.
+    rate falls over all rounds, so a long training rests longer before it improves again. `keep` says
+    which round's weights are kept: the best on the validation manoeuvres, or the last, where these
+    are too few or too unlike the rest to choose by; then nothing stops early.
     """
 
     seed: Seed = 1
@@ -56,6 +58,7 @@ class TrainingSettings(Record, frozen=True):
     warm_up: Share = 0.3
     beta: Share = 0.5
     patience: Share = 0.5
+    keep: Literal["best", "last"] = "best"
     variant: Literal["plain", "pooled", "separable"] = "plain"
     widths: Annotated[tuple[Positive, ...], msgspec.Meta(min_length=1, max_length=8)] = (
         16, 32, 64, 128,

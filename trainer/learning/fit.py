@@ -189,12 +189,17 @@ class _Keeper:
             )
         rate = float(np.asarray(self._model.optimizer.learning_rate))
         self.rounds.append(Round(epoch + 1, self.of, logs["loss"], mae, rate))
-        if not self.best_round or mae < self.rounds[self.best_round - 1].validation_mae:
+        if self._is_kept(mae):
             self.best_round = epoch + 1
             self._best_weights = self._model.get_weights()
         elif epoch + 1 - self.best_round >= self._settings.patience * self.of:
             self._model.stop_training = True
         self._tell(self.rounds[-1])
+
+    def _is_kept(self, mae: float) -> bool:
+        if not self.best_round or self._settings.keep == "last":
+            return True
+        return mae < self.rounds[self.best_round - 1].validation_mae
 
     def restore(self) -> None:
         """Give the model the weights of its best round."""

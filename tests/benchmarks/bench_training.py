@@ -1,0 +1,161 @@
+"""What a search costs beside fitting its trials one after the other.
+
+    python -m tests.benchmarks.bench_training [--pictures 2000]
+
+A simulated car drives on beige until there are so many pairs. Then, in one process whose TensorFlow
+is imported already:
+
+- *search*: four trials, from the folder to a registered and signed version, as `trainer run
+  --trials 4` does it, its processes' own start included;
+- *one after the other*: the same four settings, each fitted to its end with the same early
+  stopping, on all threads; the one with the least validation error is theirs.
+
+Prints one JSON object; exits with 1 where a figure misses its limit.
+"""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import numpy as np
+
+from hardware_sim.lab.lesson import Lesson
+from hardware_sim.lab.report import Check
+from shared.clock import SystemClock
+from shared.task import WALL_DISTANCE
+from trainer import runtime
+from trainer.settings import Limits, TrainingSettings
+
+SECONDS_LIMIT = 150.0
+RATIO_LIMIT = 0.5
+ERROR_LIMIT = 1.05
+
+_TRIALS = 4
+_PER_MANOEUVRE = 24
+_THREADS = 2
+_NO_LIMITS = Limits(standard_errors=100.0, unsaid_share=1.0)
+"""What is measured here is time: the model's worth has its own figures."""
+
+
+def _record(folder: Path, pictures: int) -> Path:
+    lesson = Lesson(scenes=("beige",), manoeuvres=-(-pictures // _PER_MANOEUVRE), seed=1)
+    lesson.record(folder, real=SystemClock(), stop=lambda: False, tell=lambda _done: None)
+    return folder / "recording"
+
+
+def _search(recording: Path, out: Path) -> dict[str, Any]:
+    """Return how the search went: seconds of the whole and of its steps, trials, held-out error."""
+    from tests.trainer.test_sign import empty_role, role_signer
+    from trainer import offline
+    from trainer.pipeline.run import done_steps
+    from trainer.search.study import Found
+    from trainer.worker import sign
+
+    wanted = offline.Wanted(
+        folders=(recording,),
+        task=WALL_DISTANCE,
+        deployment="bench",
+        limits=_NO_LIMITS,
+        trials=_TRIALS,
+    )
+    begun = time.perf_counter()
+    trained = offline.train(
+        wanted, TrainingSettings(threads=_THREADS), out, tell=lambda _progress: None
+    )
+    sign.add_release(
+        empty_role(),
+        role_signer(),
+        trained.manifest,
+        trained.model,
+        utc_us=SystemClock().utc_us(),
+    )
+    seconds = time.perf_counter() - begun
+    steps = {each.name: each.seconds for each in done_steps(trained.folder)}
+    found = trained.folder.read_json("search.json", Found)
+    return {
+        "seconds": seconds,
+        "search_s": steps["search"] + steps["fit"],
+        "trials": msgspec.to_builtins(found.trials),
+        "best": found.best,
+        "test_mae": trained.judgement.original.mae,
+        "importance": found.importance,
+        "run": trained.folder,
+    }
+
+
+def _one_after_the_other(searched: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Return how long the same settings took one by one, and the held-out error of the best."""
+    from trainer.home import Home
+    from trainer.learning import fit
+    from trainer.pipeline import kept
+    from trainer.search import space
+
+    folder = searched["run"]
+    begun = folder.read_json("run.json", kept.Begun)
+    dataset = Home(out).snapshots.load(begun.dataset_sha256, begun.task)
+    split = kept.read_split(folder)
+    test = dataset.part(split.test)
+    took_s, tried = [], []
+    for trial in searched["trials"]:
+        settings = space.applied(TrainingSettings(threads=_THREADS), trial["parameters"])
+        started = time.perf_counter()
+        fitted = fit.fit(
+            dataset.part(split.train),
+            dataset.part(split.validation),
+            dataset.task,
+            settings,
+            clock=SystemClock(),
+            on_round=lambda _round: None,
+        )
+        took_s.append(time.perf_counter() - started)
+        values, _ = fit.predict(fitted.network, test)
+        test_mae = float(np.mean(np.abs(values - test.labels))) * dataset.task.span
+        tried.append((fitted.rounds[fitted.best_round - 1].validation_mae, test_mae))
+    return {"each_s": took_s, "seconds": sum(took_s), "tried": tried, "test_mae": min(tried)[1]}
+
+
+@click.command()
+@click.option("--pictures", type=click.IntRange(200, 20_000), default=2_000, show_default=True)
+def bench(pictures: int) -> None:
+    """Search once, fit its trials one by one, and compare."""
+    with tempfile.TemporaryDirectory(prefix="parkfleet-bench-") as name:
+        place = Path(name)
+        recording = _record(place / "lesson", pictures)
+        runtime.prepare(_THREADS)
+        searched = _search(recording, place / "out")
+        apart = _one_after_the_other(searched, place / "out")
+    checks = [
+        Check(
+            name=f"a search of {_TRIALS} trials on {pictures} pictures, to a signed version",
+            value=round(searched["seconds"], 1),
+            unit="s",
+            limit=SECONDS_LIMIT,
+            better="lower",
+        ),
+        Check(
+            name="time of the search beside its trials fitted one after the other",
+            value=round(searched["search_s"] / apart["seconds"], 3),
+            unit="",
+            limit=RATIO_LIMIT,
+            better="lower",
+        ),
+        Check(
+            name="held-out error of the search's best beside theirs",
+            value=round(searched["test_mae"] / apart["test_mae"], 3),
+            unit="",
+            limit=ERROR_LIMIT,
+            better="lower",
+        ),
+    ]
+    del searched["run"]
+    told = {"checks": checks, "search": searched, "one_after_the_other": apart}
+    sys.stdout.write(msgspec.json.encode(told).decode() + "\n")
+    sys.exit(0 if all(check.met for check in checks) else 1)
+
+
+if __name__ == "__main__":
+    bench()
