@@ -161,6 +161,7 @@ def run(
 
     Exit code 1 where a gate refuses the model: it is kept in its run's folder, and nowhere else.
     """
+    from trainer import offline
     from trainer.data.selection import Query
     from trainer.search import space
 
@@ -171,36 +172,27 @@ def run(
         options.parsed(changes),
         source="--set",
     )
-    query = Query(
-        deployments=from_deployment,
-        devices=from_device,
-        since_utc_us=options.moment(since, "--since"),
-        until_utc_us=options.moment(until, "--until"),
+    wanted = offline.Wanted(
+        folders=data,
+        task=options.task(task_file),
+        deployment=deployment,
+        settings=chosen,
+        query=Query(
+            deployments=from_deployment,
+            devices=from_device,
+            since_utc_us=options.moment(since, "--since"),
+            until_utc_us=options.moment(until, "--until"),
+        ),
+        limits=settings.load(Limits, gates_file, prefix="PARKFLEET_GATES"),
+        trials=trials,
+        space=dict(space.narrowed(over)),
+        in_service=options.model(in_service),
     )
-    limits = settings.load(Limits, gates_file, prefix="PARKFLEET_GATES")
-    task, beside = options.task(task_file), options.model(in_service)
-    varied = dict(space.narrowed(over))
-    for folder in data:
-        if not (folder / "labels.csv").is_file():
-            raise UsageError(
-                f"{folder} holds no labels.csv: give a folder with images/ and labels.csv"
-            )
     options.writable(out)
+    collected = offline.collect(wanted)
     with options.ends_on_sigterm(), options.bar(shows=not as_json) as tell:
         runtime.prepare(chosen.threads)
-        from trainer import offline
-
-        wanted = offline.Wanted(
-            folders=data,
-            task=task,
-            deployment=deployment,
-            query=query,
-            limits=limits,
-            trials=trials,
-            space=varied,
-            in_service=beside,
-        )
-        trained = offline.train(wanted, chosen, out, tell=tell)
+        trained = offline.train(wanted, collected, out, tell=tell)
     emit(offline.result(trained), as_json=as_json, text=offline.text(trained))
     return 1 if trained.refusal else 0
 

@@ -1,27 +1,30 @@
-"""Training without a server: folders of recordings in, a model and its records out."""
+"""Training without a server: folders of recordings in, a model and its records out.
+
+Law: the recordings are looked at before TensorFlow is: what is wrong with them is said at once.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from shared.clock import SystemClock
+from shared.errors import RefusedError, UsageError
 from shared.manifest import Manifest
 from shared.task import Task
 from trainer import options
 from trainer.data import recorded
-from trainer.data.dataset import assemble
+from trainer.data.dataset import Dataset, assemble
 from trainer.data.examples import Example
 from trainer.data.selection import Query
-from trainer.home import Home
-from trainer.pipeline import pipeline
-from trainer.pipeline.folder import RunFolder
-from trainer.pipeline.kept import Order
-from trainer.pipeline.pipeline import InService, Trained
-from trainer.pipeline.run import Tell
 from trainer.search.space import Choice, LogRange
 from trainer.settings import Limits, TrainingSettings
+
+if TYPE_CHECKING:
+    from trainer.pipeline.pipeline import Trained
+    from trainer.pipeline.run import Tell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class Wanted:
     folders: tuple[Path, ...]
     task: Task
     deployment: str
+    settings: TrainingSettings
     query: Query = field(default_factory=Query)
     limits: Limits = field(default_factory=Limits)
     trials: int = 0
@@ -41,21 +45,37 @@ class Wanted:
     in_service: tuple[bytes, Manifest] | None = None
 
 
-def train(wanted: Wanted, settings: TrainingSettings, out: Path, *, tell: Tell) -> Trained:
-    """Return the model made of `wanted`; it is in `out` as well, unless a gate refuses it.
+def collect(wanted: Wanted) -> Dataset:
+    """Return the data set in the folders; imports nothing heavy.
 
     Raises:
-        UsageError: a folder cannot be read.
-        RefusedError: there is too little to learn from, or training diverged.
+        UsageError: a folder cannot be read, or there is too little in them to learn from.
+    """
+    try:
+        return assemble(
+            _examples(wanted),
+            wanted.task,
+            query=wanted.query,
+            most=wanted.settings.most_pairs,
+            seed=wanted.settings.seed,
+        )
+    except RefusedError as error:
+        # They are the person's own folders: another choice of them is the remedy.
+        raise UsageError(str(error)) from None
+
+
+def train(wanted: Wanted, collected: Dataset, out: Path, *, tell: "Tell") -> "Trained":
+    """Return the model made of `collected`; it is in `out` as well, unless a gate refuses it.
+
+    Raises:
+        RefusedError: training diverged.
         RetryLaterError: `out` cannot be written.
     """
-    collected = assemble(
-        _examples(wanted),
-        wanted.task,
-        query=wanted.query,
-        most=settings.most_pairs,
-        seed=settings.seed,
-    )
+    from trainer.home import Home
+    from trainer.pipeline import pipeline
+    from trainer.pipeline.folder import RunFolder
+    from trainer.pipeline.kept import Order
+
     studio = options.studio(Home(out), SystemClock())
     order = Order(
         deployment=wanted.deployment,
@@ -66,8 +86,8 @@ def train(wanted: Wanted, settings: TrainingSettings, out: Path, *, tell: Tell) 
         trials=wanted.trials,
         space=wanted.space,
     )
-    beside = InService(*wanted.in_service) if wanted.in_service else None
-    trained = pipeline.make(studio, collected, order, settings, tell=tell, in_service=beside)
+    beside = pipeline.InService(*wanted.in_service) if wanted.in_service else None
+    trained = pipeline.make(studio, collected, order, wanted.settings, tell=tell, in_service=beside)
     pipeline.conclude(studio, trained)
     if not trained.refusal:
         folder = RunFolder(out)
@@ -76,12 +96,7 @@ def train(wanted: Wanted, settings: TrainingSettings, out: Path, *, tell: Tell) 
     return trained
 
 
-def _examples(wanted: Wanted) -> Iterator[Example | str]:
-    for folder in wanted.folders:
-        yield from recorded.read(folder, wanted.task, setting=folder.resolve().name)
-
-
-def result(trained: Trained) -> dict[str, object]:
+def result(trained: "Trained") -> dict[str, object]:
     """Return what came of it, for machines."""
     return {
         "model": trained.manifest.sha256,
@@ -93,16 +108,17 @@ def result(trained: Trained) -> dict[str, object]:
     }
 
 
-def text(trained: Trained) -> str:
+def text(trained: "Trained") -> str:
     """Return what came of it, for people."""
-    converted, original = trained.judgement.converted, trained.judgement.original
-    unit = trained.manifest.task.unit
+    judged, unit = trained.judgement, trained.manifest.task.unit
+    converted = judged.converted
     lines = [
         f"model    {trained.manifest.sha256} ({trained.manifest.size_bytes} bytes)",
+        f"run      {trained.manifest.run_id}",
         f"kept in  {trained.folder.path}",
-        f"error    {converted.mae:.2f} {unit} in LiteRT int8, {original.mae:.2f} in float",
+        f"error    {converted.mae:.2f} {unit} in LiteRT int8, {judged.original.mae:.2f} in float",
         f"         95 % below {converted.p95:.1f}, on {converted.pictures} held-out pictures",
-        f"baseline {trained.judgement.baseline_mae:.2f} {unit}: kernel ridge on 20 x 15 pixels",
+        f"baseline {judged.baseline_mae:.2f} {unit}: kernel ridge regression on 20 x 15 pixels",
         f"sigma    one covers {converted.within_1_sigma:.0%}, two {converted.within_2_sigma:.0%}",
         f"gates    {'REFUSED: ' + trained.refusal if trained.refusal else 'all open'}",
     ]
@@ -116,3 +132,8 @@ def text(trained: Trained) -> str:
         for each in converted.settings
     ]
     return "\n".join(lines)
+
+
+def _examples(wanted: Wanted) -> Iterator[Example | str]:
+    for folder in wanted.folders:
+        yield from recorded.read(folder, wanted.task, setting=folder.resolve().name)

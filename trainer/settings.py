@@ -38,13 +38,14 @@ class TrainingSettings(Record, frozen=True):
     out before that.
 
     `steps` counts gradient steps; where there are so many pictures (mirror images counted) that
-    these see each one fewer than `passes` times, there are more, up to `most_steps`. `warm_up` is
-    the share of them in which the value learns by absolute error alone; `beta` weighs samples in
-    the likelihood after that (0 plain likelihood, 1 plain squared error). `patience` is the share
-    of the rounds (of 25 steps) that bring nothing better before the training ends: the learning
-    rate falls over all rounds, so a long training rests longer before it improves again. `keep` says
-    which round's weights are kept: the best on the validation manoeuvres, or the last, where these
-    are too few or too unlike the rest to choose by; then nothing stops early.
+    these see each one fewer than `passes` times, there are more, up to `most_steps`. `warm_up`
+    is the share of them in which the value learns by absolute error alone; `beta` weighs
+    samples in the likelihood after that (0 plain likelihood, 1 plain squared error). `patience`
+    is the share of the rounds (of 25 steps) that bring nothing better before the training ends:
+    the learning rate falls over all rounds, so a long training rests longer before it improves
+    again. `keep` says which round's weights are kept: the best on the validation manoeuvres, or
+    the last, where these are too few or too unlike the rest to choose by; then nothing stops
+    early.
     """
 
     seed: Seed = 1

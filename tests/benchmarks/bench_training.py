@@ -59,13 +59,12 @@ def _search(recording: Path, out: Path) -> dict[str, Any]:
         folders=(recording,),
         task=WALL_DISTANCE,
         deployment="bench",
+        settings=TrainingSettings(threads=_THREADS),
         limits=_NO_LIMITS,
         trials=_TRIALS,
     )
     begun = time.perf_counter()
-    trained = offline.train(
-        wanted, TrainingSettings(threads=_THREADS), out, tell=lambda _progress: None
-    )
+    trained = offline.train(wanted, offline.collect(wanted), out, tell=lambda _progress: None)
     sign.add_release(
         empty_role(),
         role_signer(),

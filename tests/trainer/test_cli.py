@@ -81,3 +81,52 @@ def test_an_empty_token_file_says_how_to_get_a_token(
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert run(["trainer", command, "--help"]) == 0
     assert f"Example: parkfleet trainer {command}" in " ".join(capsys.readouterr().out.split())
+
+
+_RUN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["reproduce", "nonsense"], "32 hexadecimal digits"),
+        (["reproduce", _RUN], f"there is no run {_RUN}"),
+        (["again", _RUN, "--step", "fit"], f"there is no run {_RUN}"),
+        (["run", "--set", "batch"], "give NAME=VALUE"),
+        (["run", "--set", "bach=1"], "no setting 'bach'"),
+        (["run", "--set", "batch=0"], "batch"),
+        (["run", "--over", "batch"], "give NAME=VALUE,VALUE"),
+        (["run", "--since", "yesterday"], "--since"),
+        (["run", "--gates", "nowhere.toml"], "nowhere.toml"),
+        (["run", "--in-service", "nowhere.tflite"], "nowhere.tflite"),
+        (["run", "--deployment", "a b"], "'a b' cannot name a deployment"),
+    ],
+)
+def test_a_mistake_in_looking_back_or_training_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], named: str
+) -> None:
+    data = (
+        ["--data", str(tmp_path), "--out", str(tmp_path / "out")] if arguments[0] == "run" else []
+    )
+    state = [] if data else ["--state", str(tmp_path)]
+    assert named in _refused(capsys, *arguments, *data, *state)
+
+
+def test_too_little_to_learn_from_is_said_before_anything_heavy_is_imported(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.csv").write_text("file,distance_mm\na.jpg,5\nb.jpg,900\n")
+    said = _refused(capsys, "run", "--data", tmp_path, "--out", tmp_path / "out")
+    assert "0 usable pairs" in said or "labels lie outside" in said
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_key_without_its_public_half_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("secret-token\n")
+    said = _refused(
+        capsys, "work", "--server", "http://x", "--token-file", token, "--key", "file2:key.pem"
+    )
+    assert "--public-key" in said

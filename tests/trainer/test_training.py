@@ -155,6 +155,18 @@ def test_pairs_that_teach_nothing_fail_the_job_with_the_count(tmp_path: Path) ->
     assert "80 pairs are all alike" in double.failed
 
 
+def test_a_disk_that_takes_nothing_fails_the_job_and_leaves_nothing_open(
+    tmp_path: Path, pairs: list[Pair]
+) -> None:
+    # What a full disk says, said by a file where a folder must be: the same error, at no cost.
+    (tmp_path / "datasets").write_text("in the way")
+    double = ServerDouble(pairs=pairs, role=empty_role())
+    work_on(double, tmp_path)
+    assert double.registered == 0
+    assert "cannot write" in double.failed
+    assert not client_of(tmp_path).search_model_versions()
+
+
 def test_metadata_of_another_key_fails_the_job(tmp_path: Path, pairs: list[Pair]) -> None:
     double = ServerDouble(pairs=pairs, role=empty_role(b"t" * 32))
     work_on(double, tmp_path)
