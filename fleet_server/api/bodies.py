@@ -134,10 +134,11 @@ class Move(Body):
 
 
 class NewJob(Body):
-    """Asks for a training, and why."""
+    """Asks for a training, and why; with `trials` above 0 so many settings are tried for it."""
 
     deployment: NameText
     reason: ReasonText
+    trials: Annotated[int, Field(ge=0, le=1000)] = 0
 
 
 class JobClaim(Body):

@@ -28,7 +28,10 @@ router = APIRouter(
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedJob:
-    """A job as its worker gets it; it is lost after `lease_s` of silence."""
+    """A job as its worker gets it; it is lost after `lease_s` of silence.
+
+    `trials` is how many settings it shall try, 0 for one training as the worker sees fit.
+    """
 
     id: int
     deployment: str
@@ -39,6 +42,7 @@ class ClaimedJob:
     release_seq: int
     cut_sample: int
     cut_picture: int
+    trials: int
     lease_s: float
 
 
@@ -95,6 +99,7 @@ def create_job(body: NewJob, context: Served, who: Operator) -> JobView:
             decision=decision,
             verdict=None,
             utc_us=now,
+            trials=body.trials,
         )
     return _job(context, number)
 
@@ -128,6 +133,7 @@ def claim_job(body: JobClaim, context: Served, _who: Trainer) -> ClaimedJob | Re
         release_seq=claim.release_seq,
         cut_sample=claim.cut_sample,
         cut_picture=claim.cut_picture,
+        trials=claim.trials,
         lease_s=lease_s,
     )
 

@@ -193,6 +193,7 @@ class JobView:
     fraction: float
     message: str
     model: str | None
+    trials: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

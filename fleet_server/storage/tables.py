@@ -303,6 +303,7 @@ training_jobs = Table(
     Column("fraction", Float, nullable=False, server_default=text("0")),
     Column("message", Text, nullable=False, server_default=text("''")),
     Column("model", Text),
+    count("trials"),
     Index(
         "ux_training_jobs_open",
         "deployment",

@@ -44,6 +44,7 @@ class Claim:
     release_seq: int
     cut_sample: int
     cut_picture: int
+    trials: int
 
 
 def open_job(
@@ -54,8 +55,9 @@ def open_job(
     decision: int,
     verdict: int | None,
     utc_us: int,
+    trials: int = 0,
 ) -> int:
-    """Queue a job; return its id.
+    """Queue a job; return its id. `trials` is how many settings it shall try, 0 for no search.
 
     Raises:
         JobError: the deployment has an open job.
@@ -70,6 +72,7 @@ def open_job(
         state="queued",
         created_utc_us=utc_us,
         changed_utc_us=utc_us,
+        trials=trials,
     )
     return int(connection.execute(statement.returning(training_jobs.c.id)).scalar_one())
 
@@ -113,6 +116,7 @@ def claim(
         release_seq=_next_release(connection, job.deployment),
         cut_sample=connection.scalar(select(func.max(samples.c.id))) or 0,
         cut_picture=connection.scalar(select(func.max(pictures.c.id))) or 0,
+        trials=job.trials,
     )
     _change(
         connection,

@@ -101,8 +101,8 @@ def test_the_same_release_is_the_same_bytes() -> None:
 def test_a_release_is_known_again() -> None:
     signer = role_signer()
     data = sign.add_release(empty_role(), signer, _manifest(b"x"), b"x", utc_us=_NOW_US)
-    assert sign.is_released(data, signer, _manifest(b"x"))
-    assert not sign.is_released(data, signer, _manifest(b"y"))
+    assert sign.released_as(data, signer, _manifest(b"x")) == 1
+    assert sign.released_as(data, signer, _manifest(b"y")) is None
 
 
 def test_metadata_that_our_key_did_not_sign_is_not_built_upon() -> None:

@@ -19,7 +19,7 @@ from tuf.api.serialization import DeserializationError
 
 from shared.errors import RefusedError, UsageError
 from shared.manifest import Manifest
-from shared.releases import TARGETS_VALID, target_path, to_custom
+from shared.releases import TARGETS_VALID, from_custom, target_path, to_custom
 
 _LIMIT_BYTES = 512 * 1024
 
@@ -85,14 +85,17 @@ def add_release(
     return metadata.to_bytes()
 
 
-def is_released(current: bytes, signer: Signer, manifest: Manifest) -> bool:
-    """Tell whether the role metadata `current` already has `manifest`'s model as a target.
+def released_as(current: bytes, signer: Signer, manifest: Manifest) -> int | None:
+    """Return the release number under which `manifest`'s model is a target already, if it is one.
 
     Raises:
         RefusedError: `current` is malformed, not a targets role, or not signed by `signer`'s key.
     """
     path = target_path(manifest.task.name, manifest.deployment, manifest.sha256)
-    return path in _read(current, signer).signed.targets
+    target = _read(current, signer).signed.targets.get(path)
+    if target is None:
+        return None
+    return from_custom(target.unrecognized_fields.get("custom")).release_seq
 
 
 def _read(current: bytes, signer: Signer) -> Metadata[Targets]:

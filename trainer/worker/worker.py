@@ -180,9 +180,14 @@ def _tell_run(shop: Workshop, job: Job, trained: Trained) -> None:
 
 def _hand_in(shop: Workshop, job: Job, trained: Trained) -> None:
     metadata = shop.server.role_metadata(shop.name)
+    released = sign.released_as(metadata, shop.signer, trained.manifest)
+    if released not in (None, trained.manifest.release_seq):
+        raise RefusedError(
+            f"this very model is release {released} already: the data teach nothing new"
+        )
     # An earlier try may have been released, and failed before it was registered: ask again with the
     # same metadata, which the server takes once.
-    if not sign.is_released(metadata, shop.signer, trained.manifest):
+    if released is None:
         metadata = sign.add_release(
             metadata, shop.signer, trained.manifest, trained.model, utc_us=shop.clock.utc_us()
         )

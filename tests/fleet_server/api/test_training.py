@@ -88,6 +88,40 @@ def test_a_worker_trains_registers_and_the_cars_are_told(
         worker.progress(job, stage="late", fraction=1.0, message="")
 
 
+def test_a_search_is_asked_for_with_the_job(
+    fleet: Fleet, worker: Server, client: TestClient, login: Login
+) -> None:
+    assert fleet is not None
+    asked = {"deployment": DEPLOYMENT, "reason": "find better settings", "trials": 4}
+    made = client.post(f"{API}/training-jobs", json=asked, headers=login("operator"))
+    assert made.json()["trials"] == 4
+    job = worker.claim("trainer-1")
+    assert job is not None
+    assert job.trials == 4
+    refused = client.post(
+        f"{API}/training-jobs", json={**asked, "trials": 1001}, headers=login("operator")
+    )
+    assert refused.status_code == 422
+
+
+def test_a_worker_finds_what_is_in_service_and_which_runs_were_told(
+    fleet: Fleet, control: Control, worker: Server, releases: Path
+) -> None:
+    job = worker.claim("trainer-1")
+    assert job is not None
+    assert worker.in_service(DEPLOYMENT) is None
+    record = {"run": "run-1", "experiment": "wall-distance", "dataset_sha256": "0" * 64}
+    assert not worker.knows_run(job, "run-1")
+    worker.tell_run(job, record)
+    assert worker.knows_run(job, "run-1")
+    metadata = _signed(worker, releases, job.release_seq, fleet)
+    worker.register(job, manifest(BODY, release_seq=job.release_seq), BODY, metadata)
+    control.settle(threading.Event())
+    found = worker.in_service(DEPLOYMENT)
+    assert found is not None
+    assert (found[0].sha256, found[1]) == (sha256_hex(BODY), BODY)
+
+
 def test_a_worker_hands_in_its_run_and_files_once_and_only_while_it_holds_the_job(
     fleet: Fleet, control: Control, worker: Server, client: TestClient, login: Login
 ) -> None:
