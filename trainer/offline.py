@@ -24,7 +24,7 @@ from trainer.settings import Limits, TrainingSettings
 
 if TYPE_CHECKING:
     from trainer.pipeline.pipeline import Trained
-    from trainer.pipeline.run import Tell
+    from trainer.pipeline.progress import Tell
 
 
 @dataclass(frozen=True, kw_only=True)

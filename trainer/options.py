@@ -25,7 +25,7 @@ from trainer.settings import TrainingSettings
 if TYPE_CHECKING:
     from trainer.home import Home
     from trainer.pipeline.pipeline import Studio
-    from trainer.pipeline.run import Progress
+    from trainer.pipeline.progress import Progress
 
 FOLDER: Final = click.Path(file_okay=False, path_type=Path)
 FILE: Final = click.Path(dir_okay=False, path_type=Path)

@@ -14,7 +14,7 @@ import httpx2
 import msgspec
 
 from tests.trainer.server_double import TOKEN, ServerDouble
-from tests.trainer.shop import EASY, SETTINGS
+from tests.trainer.shop import ANY, HARDLY
 
 Watch = Callable[[str, str, bytes], None]
 """Told of each request once it has been answered for, and before the answer is sent."""
@@ -74,8 +74,8 @@ class Worker:
         (self.state / "keys").mkdir(parents=True)
         (self.state / "keys" / "release.key").write_bytes(key)
         (self.state / "token").write_text(TOKEN)
-        (self.state / "settings.toml").write_bytes(_toml(msgspec.to_builtins(SETTINGS)))
-        (self.state / "gates.toml").write_bytes(_toml(msgspec.to_builtins(EASY)))
+        (self.state / "settings.toml").write_bytes(_toml(msgspec.to_builtins(HARDLY)))
+        (self.state / "gates.toml").write_bytes(_toml(msgspec.to_builtins(ANY)))
 
     def run(self) -> int:
         """Run it to its end, or to the kill; return its exit code."""

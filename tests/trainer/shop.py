@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from mlflow import MlflowClient
 
 from shared.clock import SystemClock
@@ -17,7 +18,12 @@ from trainer.worker.client import Server
 EASY = Limits(quantisation_share=0.02, unsaid_share=0.5, standard_errors=5.0)
 """Few pictures, hardly trained on, pass no strict gate; the gates have tests of their own."""
 
+ANY = Limits(quantisation_share=1.0, unsaid_share=1.0, coverage_points=1.0, standard_errors=100.0)
+
 SETTINGS = TrainingSettings(steps=150, passes=1, batch=16, widths=(8, 16, 16), learning_rate=4e-3)
+
+HARDLY = msgspec.structs.replace(SETTINGS, steps=50)
+"""For tests in which it does not matter what was learnt."""
 
 STEPS = ["split", "fit", "quantise", "evaluate", "manifest", "gates", "card"]
 
@@ -32,7 +38,13 @@ class FastClock(SystemClock):
         self.slept += 1
 
 
-def work_on(double: ServerDouble, state: Path, *, limits: Limits = EASY) -> None:
+def work_on(
+    double: ServerDouble,
+    state: Path,
+    *,
+    limits: Limits = EASY,
+    settings: TrainingSettings = SETTINGS,
+) -> None:
     """Do what `double` has to do."""
     from trainer.worker.worker import Workshop, work
 
@@ -42,7 +54,7 @@ def work_on(double: ServerDouble, state: Path, *, limits: Limits = EASY) -> None
             server=server,
             signer=role_signer(),
             studio=options.studio(Home(state), FastClock()),
-            settings=SETTINGS,
+            settings=settings,
             limits=limits,
         )
         work(shop, once=True)

@@ -9,7 +9,7 @@ from shared.clock import SystemClock
 from shared.errors import UsageError
 from tests.trainer.conftest import TINY
 from tests.trainer.server_double import ServerDouble
-from tests.trainer.shop import SETTINGS
+from tests.trainer.shop import HARDLY
 from trainer.search import space
 from trainer.search.space import Choice, LogRange
 from trainer.settings import TrainingSettings
@@ -63,7 +63,7 @@ def test_processes_search_together_and_the_winner_is_taken_as_it_is(
         dataset_sha256=double.manifest.dataset_sha256,
         snapshots=str(state / "datasets"),
         task=TINY,
-        base=SETTINGS,
+        base=HARDLY,
         trials=3,
         workers=2,
         space={
@@ -84,7 +84,7 @@ def test_processes_search_together_and_the_winner_is_taken_as_it_is(
     )
     assert found.best == best.number
     assert found.settings == msgspec.structs.replace(
-        space.applied(SETTINGS, best.parameters), threads=1
+        space.applied(HARDLY, best.parameters), threads=1
     )
     assert heard[-1][0] <= 1.0
     assert "of 3 trials" in heard[-1][1]
@@ -97,6 +97,6 @@ def test_processes_search_together_and_the_winner_is_taken_as_it_is(
     # Asked again, a finished search trains nothing more.
     again = study.search(folder, plan, clock=SystemClock(), on_progress=lambda *_: None)
     assert again == found
-    assert not study.take_winner(folder, SETTINGS)
+    assert not study.take_winner(folder, HARDLY)
     logs = sorted(each.name for each in (folder.path / "tensorboard").iterdir())
     assert f"trial-{best.number}" in logs

@@ -10,7 +10,7 @@ from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from tests.trainer.conftest import TINY, pair
 from tests.trainer.server_double import ServerDouble, targets
-from tests.trainer.shop import STEPS, client_of, work_on
+from tests.trainer.shop import ANY, HARDLY, STEPS, client_of, work_on
 from tests.trainer.test_sign import empty_role
 from trainer.settings import Limits
 from trainer.worker.client import Pair
@@ -105,14 +105,6 @@ def test_the_server_is_told_how_the_model_was_made_in_words_that_it_takes(
     assert {"settings.json", "rounds.json", "card.md", "worst.png"} <= set(double.files)
 
 
-def test_the_same_pairs_give_the_same_file(
-    done: tuple[ServerDouble, Path], tmp_path: Path, pairs: list[Pair]
-) -> None:
-    again = ServerDouble(pairs=pairs[::-1], role=empty_role())
-    work_on(again, tmp_path)
-    assert again.model == done[0].model
-
-
 def test_a_job_handed_on_ends_its_run_and_registers_nothing(
     tmp_path: Path, pairs: list[Pair]
 ) -> None:
@@ -131,7 +123,7 @@ def test_a_model_that_a_gate_refuses_goes_nowhere_and_says_why(
     tmp_path: Path, pairs: list[Pair]
 ) -> None:
     double = ServerDouble(pairs=pairs, role=empty_role())
-    work_on(double, tmp_path, limits=Limits(size_bytes=1))
+    work_on(double, tmp_path, limits=Limits(size_bytes=1), settings=HARDLY)
     assert double.registered == 0
     assert double.role == empty_role()
     assert double.failed.startswith("refused by its gates: ")
@@ -169,7 +161,7 @@ def test_a_disk_that_takes_nothing_fails_the_job_and_leaves_nothing_open(
 
 def test_metadata_of_another_key_fails_the_job(tmp_path: Path, pairs: list[Pair]) -> None:
     double = ServerDouble(pairs=pairs, role=empty_role(b"t" * 32))
-    work_on(double, tmp_path)
+    work_on(double, tmp_path, limits=ANY, settings=HARDLY)
     assert double.registered == 0
     assert "no signature of our key" in double.failed
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from shared.errors import UsageError
+from trainer.data.dataset import Dataset
 from trainer.learning.fit import Round
 from trainer.notebook.board import Board
 from trainer.notebook.live import Live
@@ -18,7 +19,8 @@ from trainer.pipeline import kept
 from trainer.pipeline.folder import RunFolder
 from trainer.pipeline.kept import Begun, Rounds
 from trainer.pipeline.pipeline import Studio
-from trainer.pipeline.run import Run, Tell, done_steps, find
+from trainer.pipeline.progress import Tell
+from trainer.pipeline.run import Run, done_steps, find
 from trainer.pipeline.steps import DATASET, STEPS, Step
 from trainer.search.space import Value, applied
 from trainer.settings import TrainingSettings
@@ -55,37 +57,49 @@ def again(
     folder = studio.home.run(number)
     order = msgspec.structs.replace(begun.order, trials=0, tags={**begun.order.tags, **tags})
     now = msgspec.structs.replace(begun, run_id=number, order=order, asked=settings, parent=run_id)
-    live = Live(studio.notebook, number, studio.clock)
+    try:
+        _bring(first, folder, todo)
+        folder.keep_json("settings.json", settings)
+        folder.keep_json("run.json", now)
+        _do(studio, folder, dataset, now, todo=todo, tell=tell)
+    except BaseException as error:
+        studio.notebook.end(number, failed=f"{type(error).__name__}: {error}")
+        raise
+    studio.notebook.log_results(number, _results(folder))
+    studio.notebook.end(number)
+    return folder
+
+
+def _do(
+    studio: Studio,
+    folder: RunFolder,
+    dataset: Dataset,
+    begun: Begun,
+    *,
+    todo: Sequence[Step],
+    tell: Tell,
+) -> None:
+    live = Live(studio.notebook, begun.run_id, studio.clock)
     board = Board(folder.path / "tensorboard" / "fit")
 
     def on_round(each: Round) -> None:
         live.on_round(each)
         board.on_round(each)
 
-    try:
-        _bring(first, folder, todo)
-        folder.keep_json("settings.json", settings)
-        folder.keep_json("run.json", now)
-        run = Run(
-            folder=folder,
-            dataset=dataset,
-            begun=now,
-            clock=studio.clock,
-            tell=tell,
-            on_round=on_round,
-            callbacks=(board.callback(),),
-            snapshots=studio.home.folder / "datasets",
-        )
-        for each in todo:
-            run.do(each)
-    except BaseException as error:
-        studio.notebook.end(number, failed=f"{type(error).__name__}: {error}")
-        raise
-    board.told(settings, _results(folder))
+    run = Run(
+        folder=folder,
+        dataset=dataset,
+        begun=begun,
+        clock=studio.clock,
+        tell=tell,
+        on_round=on_round,
+        callbacks=(board.callback(),),
+        snapshots=studio.home.folder / "datasets",
+    )
+    for each in todo:
+        run.do(each)
+    board.told(begun.asked, _results(folder))
     board.close()
-    studio.notebook.log_results(number, _results(folder))
-    studio.notebook.end(number)
-    return folder
 
 
 def _todo(step: Step, *, onward: bool) -> Sequence[Step]:

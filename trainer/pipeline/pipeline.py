@@ -28,7 +28,8 @@ from trainer.notebook.tracking import Notebook
 from trainer.pipeline import kept, steps
 from trainer.pipeline.folder import RunFolder
 from trainer.pipeline.kept import Begun, Gates, Order
-from trainer.pipeline.run import Progress, Run, Tell
+from trainer.pipeline.progress import Progress, Tell
+from trainer.pipeline.run import Run
 from trainer.search import study
 from trainer.settings import TrainingSettings
 

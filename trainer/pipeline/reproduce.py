@@ -15,7 +15,8 @@ from trainer.home import Home
 from trainer.notebook import environment
 from trainer.pipeline.folder import RunFolder
 from trainer.pipeline.kept import Begun
-from trainer.pipeline.run import Run, Tell, find
+from trainer.pipeline.progress import Tell
+from trainer.pipeline.run import Run, find
 from trainer.settings import TrainingSettings
 
 _MADE_AGAIN = ("split", "fit", "quantise")

@@ -10,7 +10,6 @@ Laws:
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import warnings
@@ -170,13 +169,6 @@ def take_winner(folder: RunFolder, settings: TrainingSettings) -> bool:
     for name in TRIAL_FILES:
         folder.keep(name, folder.read(f"{place(found.best)}/{name}"))
     return True
-
-
-def clear_others(folder: RunFolder, found: Found) -> None:
-    """Delete the networks of trials that did not win."""
-    for each in found.trials:
-        if each.number != found.best:
-            shutil.rmtree(folder.path / place(each.number), ignore_errors=True)
 
 
 def _enqueue(study: optuna.Study, plan: Plan) -> None:

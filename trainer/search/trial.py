@@ -60,18 +60,21 @@ class _Objective:
         settings = studies.settings_of(self._plan, trial)
         place = RunFolder(self._folder.path / studies.place(trial.number))
         board = Board(self._folder.path / "tensorboard" / f"trial-{trial.number}")
-        fitted = fit.fit(
-            self._dataset.part(self._split.train),
-            self._dataset.part(self._split.validation),
-            self._plan.task,
-            settings,
-            clock=SystemClock(),
-            on_round=_Reporter(trial, board, self._parent),
-        )
-        best = fitted.rounds[fitted.best_round - 1].validation_mae
-        board.told(settings, {"validation_mae": best})
+        reporter = _Reporter(trial, board, self._parent)
+        try:
+            fitted = fit.fit(
+                self._dataset.part(self._split.train),
+                self._dataset.part(self._split.validation),
+                self._plan.task,
+                settings,
+                clock=SystemClock(),
+                on_round=reporter,
+            )
+        finally:
+            board.told(settings, {"validation_mae": reporter.best})
+            board.close()
         kept.keep_fitted(place, fitted)
-        return best
+        return fitted.rounds[fitted.best_round - 1].validation_mae
 
 
 class _Reporter:
@@ -79,14 +82,14 @@ class _Reporter:
         self._trial = trial
         self._board = board
         self._parent = parent
-        self._best = float("inf")
+        self.best = float("inf")
 
     def __call__(self, each: "Round") -> None:
         if os.getppid() != self._parent:
             sys.exit("the process that searches is gone")
         self._board.on_round(each)
-        self._best = min(self._best, each.validation_mae)
-        self._trial.report(self._best, step=round(100 * each.number / each.of))
+        self.best = min(self.best, each.validation_mae)
+        self._trial.report(self.best, step=round(100 * each.number / each.of))
         if self._trial.should_prune():
             raise optuna.TrialPruned
 

@@ -26,7 +26,7 @@ from trainer.data.examples import Example, from_pair
 from trainer.pipeline import pipeline, report
 from trainer.pipeline.kept import Order
 from trainer.pipeline.pipeline import InService, Studio, Trained
-from trainer.pipeline.run import Progress
+from trainer.pipeline.progress import Progress
 from trainer.settings import Limits, TrainingSettings
 from trainer.worker import resume, sign
 from trainer.worker.client import Job, JobLostError, Server
