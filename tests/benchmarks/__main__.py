@@ -40,6 +40,7 @@ BENCHES: Final = (
     Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
     Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "4")),
     Bench(name="bench_training", what="search beside fits", quick=("--pictures", "400")),
+    Bench(name="bench_worth", what="a model's worth"),
     Bench(name="motors_off", what="motors of a dead drive", quick=("--times", "3")),
 )
 

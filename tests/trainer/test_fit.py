@@ -1,8 +1,15 @@
-"""How long a training takes, before it is begun."""
+"""How long a training takes, which of its rounds is kept, and how it ends badly."""
 
+import msgspec
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shared.clock import SystemClock
+from shared.errors import RefusedError
+from tests.trainer.conftest import TINY
+from trainer.data.dataset import Part
 from trainer.learning.fit import STEPS_PER_ROUND, planned_steps
 from trainer.settings import TrainingSettings
 
@@ -23,3 +30,45 @@ def test_more_pictures_are_seen_as_often_as_few() -> None:
 
 def test_the_shortest_training_has_one_round() -> None:
     assert planned_steps(1, TrainingSettings(steps=1, passes=1)) == STEPS_PER_ROUND
+
+
+def _parts() -> tuple[Part, Part]:
+    random = np.random.default_rng(5)
+    shape = (40, TINY.picture_height, TINY.picture_width, 3)
+    pictures = random.integers(0, 256, shape, dtype=np.uint8)
+    labels = random.random(40).astype(np.float32)
+    return Part(pictures[:30], labels[:30]), Part(pictures[30:], labels[30:])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_prepared")
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_the_round_that_is_kept_is_the_one_that_was_asked_for(keep: str) -> None:
+    from trainer.learning import fit
+
+    train, validation = _parts()
+    settings = msgspec.convert({**_SMALL, "keep": keep}, TrainingSettings)
+    fitted = fit.fit(
+        train, validation, TINY, settings, clock=SystemClock(), on_round=lambda _round: None
+    )
+    maes = [each.validation_mae for each in fitted.rounds]
+    assert len(maes) == 3
+    assert fitted.best_round == (3 if keep == "last" else maes.index(min(maes)) + 1)
+    values, _ = fit.predict(fitted.network, validation)
+    kept = float(np.mean(np.abs(values - validation.labels))) * TINY.span
+    assert kept == pytest.approx(maes[fitted.best_round - 1], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_prepared")
+def test_a_training_that_diverges_is_refused_with_the_remedy() -> None:
+    from trainer.learning import fit
+
+    train, validation = _parts()
+    lost = Part(train.pictures, np.full(30, np.nan, dtype=np.float32))
+    settings = msgspec.convert(_SMALL, TrainingSettings)
+    with pytest.raises(RefusedError, match=r"diverged in round 1: lower the learning rate"):
+        fit.fit(lost, validation, TINY, settings, clock=SystemClock(), on_round=lambda _r: None)
+
+
+_SMALL = {"steps": 75, "passes": 1, "batch": 8, "widths": [4, 4], "hidden": 4, "patience": 0.99}
