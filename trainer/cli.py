@@ -194,7 +194,11 @@ def run(
         runtime.prepare(chosen.threads)
         trained = offline.train(wanted, collected, out, tell=tell)
     emit(offline.result(trained), as_json=as_json, text=offline.text(trained))
-    return 1 if trained.refusal else 0
+    if trained.refusal:
+        # In the last line of standard error too, where whoever started us looks for the reason.
+        click.echo(f"refused by its gates: {trained.refusal}", err=True)
+        return 1
+    return 0
 
 
 @trainer.command(epilog="Example: parkfleet trainer reproduce 0f3a... --state var/trainer")
