@@ -10,7 +10,7 @@ from shared.clock import SystemClock
 from shared.errors import RefusedError
 from tests.trainer.conftest import TINY
 from trainer.data.dataset import Part
-from trainer.learning.fit import STEPS_PER_ROUND, planned_steps
+from trainer.learning.rounds import STEPS_PER_ROUND, planned_steps
 from trainer.settings import TrainingSettings
 
 

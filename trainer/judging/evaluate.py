@@ -24,7 +24,7 @@ from shared.samples import Record
 from shared.task import Task
 from trainer.data.dataset import Dataset, Floats, Indices, Part, label_bins
 from trainer.learning.calibrate import coverage
-from trainer.learning.network import LOG_SIGMA, PICTURE, VALUE
+from trainer.learning.tensors import LOG_SIGMA, PICTURE, VALUE
 from trainer.runtime import quiet
 
 BINS = 7

@@ -21,20 +21,9 @@ from shared.task import Task
 from trainer.data.dataset import Floats, Part
 from trainer.learning import augment, calibrate, network
 from trainer.learning.likelihood import Likelihood
+from trainer.learning.rounds import STEPS_PER_ROUND, Round, planned_steps
+from trainer.learning.tensors import LOG_SIGMA, VALUE
 from trainer.settings import TrainingSettings
-
-STEPS_PER_ROUND = 25
-
-
-@dataclass(frozen=True)
-class Round:
-    """How training stands after one round; `validation_mae` is in the task's unit."""
-
-    number: int
-    of: int
-    loss: float
-    validation_mae: float
-    learning_rate: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,13 +89,6 @@ def fit(
     )
 
 
-def planned_steps(pictures: int, settings: TrainingSettings) -> int:
-    """Return how many gradient steps a training on that many pictures takes at most."""
-    seen = pictures * (2 if settings.mirror else 1)
-    for_passes = settings.passes * seen // settings.batch
-    return max(STEPS_PER_ROUND, settings.steps, min(for_passes, settings.most_steps))
-
-
 def predict(trained: keras.Model, part: Part) -> tuple[Floats, Floats]:
     """Return the float network's values and log sigmas (float32, n each) for `part`."""
     batches = [
@@ -115,7 +97,7 @@ def predict(trained: keras.Model, part: Part) -> tuple[Floats, Floats]:
     ]
     values, log_sigmas = (
         np.concatenate([np.asarray(batch[name])[:, 0] for batch in batches]).astype(np.float32)
-        for name in (network.VALUE, network.LOG_SIGMA)
+        for name in (VALUE, LOG_SIGMA)
     )
     return values, log_sigmas
 

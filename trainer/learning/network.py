@@ -16,11 +16,8 @@ import keras
 import numpy as np
 
 from shared.task import Task
+from trainer.learning.tensors import LOG_SIGMA, PICTURE, VALUE
 from trainer.settings import TrainingSettings
-
-PICTURE = "picture"
-VALUE = "value"
-LOG_SIGMA = "log_sigma"
 
 _FIRST_VALUE = 0.5
 _FIRST_LOG_SIGMA = float(np.log(0.03))

@@ -19,7 +19,7 @@ import tensorflow as tf
 from tensorboard.plugins.hparams import api as hparams
 
 from shared.picture import Pixels
-from trainer.learning.fit import STEPS_PER_ROUND, Round
+from trainer.learning.rounds import STEPS_PER_ROUND, Round
 from trainer.runtime import quiet
 from trainer.settings import TrainingSettings
 

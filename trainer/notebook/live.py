@@ -15,7 +15,7 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 
 from shared.clock import Clock
-from trainer.learning.fit import Round
+from trainer.learning.rounds import Round
 from trainer.notebook.tracking import Notebook
 
 _EVERY_US: Final = 2_000_000

@@ -15,7 +15,7 @@ from shared.picture import Pixels
 from shared.task import Task
 from trainer.data.dataset import Floats
 from trainer.judging.evaluate import Evaluation, Judgement
-from trainer.learning.fit import Round
+from trainer.learning.rounds import Round
 
 _INK: Final = "#333333"
 _OURS: Final = "#0a7d8c"

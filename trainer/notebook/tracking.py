@@ -25,7 +25,7 @@ from shared.errors import RetryLaterError, UsageError
 from shared.manifest import Manifest
 from trainer.data.snapshot import Contents
 from trainer.home import Home
-from trainer.learning.fit import Round
+from trainer.learning.rounds import Round
 from trainer.notebook import environment
 from trainer.runtime import quiet
 

@@ -12,7 +12,7 @@ import msgspec
 
 from shared.errors import UsageError
 from trainer.data.dataset import Dataset
-from trainer.learning.fit import Round
+from trainer.learning.rounds import Round
 from trainer.notebook.board import Board
 from trainer.notebook.live import Live
 from trainer.pipeline import kept

@@ -8,6 +8,7 @@ import numpy as np
 from trainer.data import split as splitting
 from trainer.judging import baseline, evaluate, gates
 from trainer.learning import fit, quantise
+from trainer.learning.rounds import Round
 from trainer.notebook import card
 from trainer.pipeline import kept
 from trainer.pipeline import manifest as manifests
@@ -61,7 +62,7 @@ def _fit(run: "Run") -> None:
         return
     unit = run.dataset.task.unit
 
-    def on_round(each: fit.Round) -> None:
+    def on_round(each: Round) -> None:
         run.on_round(each)
         reach = BEGINS["quantise"] - BEGINS["fit"]
         run.tell(

@@ -22,7 +22,8 @@ from trainer.data.split import Split
 from trainer.judging.evaluate import Judgement
 from trainer.judging.gates import Finding
 from trainer.learning import network
-from trainer.learning.fit import Fitted, Round
+from trainer.learning.fit import Fitted
+from trainer.learning.rounds import Round
 from trainer.pipeline.folder import RunFolder
 from trainer.search.space import Choice, LogRange
 from trainer.settings import Limits, TrainingSettings

@@ -9,7 +9,7 @@ from shared.manifest import Manifest
 from shared.picture import PREPROCESSING_ID
 from shared.task import Task
 from trainer.judging import evaluate
-from trainer.learning.network import LOG_SIGMA, PICTURE, VALUE
+from trainer.learning.tensors import LOG_SIGMA, PICTURE, VALUE
 
 
 def build(

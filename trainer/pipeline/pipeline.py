@@ -20,7 +20,7 @@ from trainer.data.dataset import Dataset
 from trainer.data.snapshot import contents
 from trainer.home import Home
 from trainer.judging.evaluate import Judgement
-from trainer.learning.fit import Round
+from trainer.learning.rounds import Round
 from trainer.notebook import card, environment
 from trainer.notebook.board import EXAMPLES, Board
 from trainer.notebook.live import Live

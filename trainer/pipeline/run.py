@@ -16,7 +16,7 @@ import keras
 from shared.clock import Clock
 from shared.errors import UsageError
 from trainer.data.dataset import Dataset
-from trainer.learning.fit import Round
+from trainer.learning.rounds import Round
 from trainer.pipeline.doers import DOERS
 from trainer.pipeline.folder import RunFolder
 from trainer.pipeline.kept import Begun

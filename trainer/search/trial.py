@@ -22,7 +22,7 @@ from trainer.search import study as studies
 from trainer.search.study import Plan
 
 if TYPE_CHECKING:
-    from trainer.learning.fit import Round
+    from trainer.learning.rounds import Round
     from trainer.notebook.board import Board
 
 
