@@ -29,7 +29,7 @@ chaos: $(VENV)/.lab ## Kill processes at random and report what was lost (QUICK=
 test: test-unit test-e2e ## Run all tests: unit tests, then trainings and real processes.
 
 test-unit: $(VENV)/.dev sources ## Run the unit tests only (under a minute).
-	$(BIN)/pytest -q -n auto -m "not e2e and not slow"
+	$(BIN)/pytest -q -n auto --dist worksteal -m "not e2e and not slow"
 
 test-e2e: $(VENV)/.dev ## Run the tests that train, or start real processes over real sockets.
 	$(BIN)/pytest -q -m "e2e or slow"

@@ -13,6 +13,7 @@ from hardware_sim.backend import SimConfiguration, open_car
 from shared.clock import SystemClock
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_simulated_car_parks_by_its_sensor(tmp_path: Path, seed: int) -> None:
     car = open_car(SimConfiguration(speed=0.0, seed=seed), SystemClock())
