@@ -48,6 +48,8 @@ class ChunkStore:
         try:
             self._make_room()
             self.missing = self._find_missing()
+        except RetryLaterError:
+            raise
         except OSError as error:
             raise RetryLaterError(f"cannot keep the model's pieces: {error.strerror}") from None
 
