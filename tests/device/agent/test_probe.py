@@ -11,8 +11,8 @@ from device.agent import probe
 from device.agent.probe import ProbeProcess, Verdict, try_model
 from device.agent.shell import Shell
 from device.home import Home
-from device.update.probation import LATENCY_LIMIT_US
 from device.update import saved as update
+from device.update.probation import LATENCY_LIMIT_US
 from shared.clock import SystemClock
 from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
