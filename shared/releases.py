@@ -12,7 +12,7 @@ Laws:
 TUF's canonical JSON has no floats, so the manifest travels as JSON text inside `custom`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
 
@@ -53,9 +53,12 @@ def target_path(task: str, deployment: str, sha256: str) -> str:
     return f"{task}/{deployment}/{sha256}.tflite"
 
 
-def delegated_paths(task: str) -> list[str]:
-    """Return the path patterns that a trainer for `task` may sign (one `*` matches one segment)."""
-    return [f"{task}/*/*.tflite"]
+def delegated_paths(task: str, deployments: Sequence[str] = ("*",)) -> list[str]:
+    """Return the path patterns that a trainer for `task` may sign (one `*` matches one segment).
+
+    The task tells kinds of devices apart: what their camera shows and their sensor measures.
+    """
+    return [f"{task}/{deployment}/*.tflite" for deployment in deployments]
 
 
 def withdrawn_in(fields: Mapping[str, Any]) -> Mapping[str, frozenset[int]]:
