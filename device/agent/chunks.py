@@ -196,6 +196,15 @@ def is_damaged(home: Home, sha256: str) -> bool:
     return manifest.sha256 != sha256 or sha256_hex(content) != sha256
 
 
+def is_of_series(home: Home, sha256: str, series: str) -> bool:
+    """Tell whether the installed model was made for the task and deployment of `series`."""
+    try:
+        manifest = Manifest.from_json(home.manifest(sha256).read_bytes())
+    except (OSError, RefusedError):
+        return False
+    return f"{manifest.task.name}/{manifest.deployment}" == series
+
+
 def discard(home: Home, sha256: str) -> None:
     """Throw away an installed model.
 

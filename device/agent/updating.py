@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import msgspec
 
-from device.agent.chunks import discard, is_damaged, sweep
+from device.agent.chunks import discard, is_damaged, is_of_series, sweep
 from device.agent.effects import (
     Effect,
     ProbeEnded,
@@ -33,7 +33,7 @@ from device.agent.trying import Closed, Trying, conclusion
 from device.home import Home
 from device.journal import Journal
 from device.update import probation, table, trial
-from device.update.fitness import check_release
+from device.update.fitness import check_release, series_of
 from device.update.saved import Saved, committed_of, dump, load
 from device.update.starts import Starts
 from device.update.table import (
@@ -334,6 +334,8 @@ class Updating:
         if former == model:
             # Pointed at already, and killed before the state said so; or wanted once more.
             former = self._journal.shadow_model()
+        if former is not None and not is_of_series(self._home, former, series_of(target)):
+            former = None
         begun = probation.begin(
             target,
             model,

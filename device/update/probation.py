@@ -3,8 +3,9 @@
 Laws:
 - for its first manoeuvres the former model answers the same pictures beside it, so that a change of
   the floor is no reason to go back, and a worse model is one;
-- a first model has no former one: it is held to the error that its manifest promises, at first
-  only, since later a risen error is drift and not the model's fault;
+- the first model of a deployment has no former one, since another setting's is none: it is held to
+  the error that its manifest promises, at first only, since later a risen error is drift and not
+  the model's fault;
 - a crash loop fails it too, which `starts` counts;
 - a probation ends by itself; who fails it is rolled back and never tried again on this car.
 """

@@ -127,8 +127,11 @@ class Herald:
     def _releases(self) -> Iterator[Outgoing]:
         files = self._repository.metadata_files()
         with self._database.read() as connection:
-            in_force = select(desired.c.target).join(devices, devices.c.desired == desired.c.id)
-            wanted = set(connection.scalars(in_force.distinct())) - {None}
+            in_force = select(desired.c.target, desired.c.candidate).join(
+                devices, devices.c.desired == desired.c.id
+            )
+            named = connection.execute(in_force.distinct()).all()
+        wanted = {path for row in named for path in row if path is not None}
         if files != self._sent_metadata:
             self._released = self._repository.targets()
         for path in wanted - self._sent_models:
@@ -175,7 +178,9 @@ class Herald:
                 revision=row.revision,
                 deployment=row.deployment,
                 target=row.target,
+                candidate=row.candidate,
                 upload=row.upload,
+                harm=row.harm,
             )
             body = seal(message, topic=topic, key=self._key)
             yield Outgoing(topic=topic, body=body, retained=True)

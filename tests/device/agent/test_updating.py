@@ -626,3 +626,13 @@ def test_a_first_model_that_breaks_its_promise_leaves_the_car_to_its_sensor(
     assert events(effects)[-1].state == "rolled_back"
     assert car.journal.active_model() is None
     assert "manifest promises" in state(car).reason
+
+
+def test_a_model_of_another_deployment_is_no_former_one(car: Car, fleet: Fleet) -> None:
+    install(car, fleet.release())
+    other = fleet.release(made=manifest(NEW, deployment="garage"), model=NEW)
+    install(car, other, NEW, revision=2)
+    assert (car.journal.active_model(), car.journal.shadow_model()) == (SHA_NEW, None)
+    known = state(car).probation
+    assert known is not None
+    assert known.reversed is None

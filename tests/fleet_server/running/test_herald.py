@@ -78,7 +78,6 @@ def test_what_is_offered_no_longer_is_taken_from_the_broker(fleet: Fleet, world:
     first, second = world.release(ONE, 1), world.release(TWO, 2)
     herald = herald_of(fleet, world)
     herald.subscriptions()
-    fleet.add_car()
     wants(fleet, "car-1", 1, first)
     list(herald.news())
     wants(fleet, "car-1", 2, second)
