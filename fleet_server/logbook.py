@@ -63,11 +63,15 @@ def set_desired(
     current = current_desired(connection, device)
     own = int(connection.execute(select(meta.c.value).filter_by(key="epoch")).scalar_one())
     offer = offering.offer_to(connection, deployment, device)
+    target = connection.scalar(wanted_path(deployment))
+    if current is not None and current.deployment == deployment and current.target is not None:
+        waits = offering.waits_for_others(connection, device, deployment)
+        target = current.target if waits else target
     state = next_state(
         current,
         epoch=max(own, epoch, current.epoch if current else 0),
         deployment=deployment,
-        target=connection.scalar(wanted_path(deployment)),
+        target=target,
         upload=current.upload if current else "pictures",
         candidate=offer.candidate if offer else None,
         harm=offer is not None and offer.harm,

@@ -130,13 +130,6 @@ def counted(cars: Sequence[Car], *, is_late: bool) -> Count:
     )
 
 
-def may_lead_the_blind(cars: Sequence[Car]) -> bool:
-    """Tell whether cars without a reference sensor may be given the model."""
-    able = [car for car in cars if car.has_sensor]
-    keep = sum(car.standing == "keeps" for car in able)
-    return keep >= SENSORS_FIRST
-
-
 def _place(rollout: int, car: Car) -> bytes:
     return hashlib.sha256(f"{rollout}/{car.name}".encode()).digest()
 

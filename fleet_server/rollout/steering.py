@@ -9,11 +9,17 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Row, case, insert, select, update
+from sqlalchemy import Connection, Row, and_, case, insert, not_, or_, select, update
 
 from fleet_server import logbook
 from fleet_server.rollout import stages
-from fleet_server.rollout.offering import cars_of, offered_by, open_rollout
+from fleet_server.rollout.offering import (
+    IS_BLIND,
+    cars_of,
+    may_lead_the_blind,
+    offered_by,
+    open_rollout,
+)
 from fleet_server.rollout.rules import Version, to_promote
 from fleet_server.rollout.stages import PLANS, Strategy, Verdict
 from fleet_server.storage.database import Change
@@ -88,8 +94,19 @@ def steer(connection: Connection, deployment: str, now_utc_us: int) -> Change | 
             | (desired.c.deployment != deployment)
         )
     )
+    waits = and_(IS_BLIND, desired.c.target.is_not(None), desired.c.deployment == deployment)
+    if _holds_back(connection, deployment):
+        behind = behind.where(or_(desired.c.id.is_(None), not_(waits)))
     cars = list(connection.scalars(behind))
     return (lambda c: _steer(c, deployment, cars, now_utc_us)) if cars else None
+
+
+def _holds_back(connection: Connection, deployment: str) -> bool:
+    """Tell whether cars without a reference sensor wait for others with the latest model."""
+    row = connection.execute(select(deployments).filter_by(name=deployment)).one()
+    if row.pinned_version is not None or row.latest_model is None:
+        return False
+    return not may_lead_the_blind(connection, row.latest_model)
 
 
 @dataclass(frozen=True)

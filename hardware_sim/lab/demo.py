@@ -168,16 +168,21 @@ class Demo:
     ) -> None:
         scenes = sorted(set(floors.values()))
         stage = self._view.begin(f"{name}: {manoeuvres} manoeuvres on a {scenes[0]} floor")
-        phase = Phase(name, scenes[0])
+        phase = self._tell(name, floors, manoeuvres, by=by)
+        self._wait(name, lambda: self._all_done(floors, manoeuvres), _DRIVE_S)
+        self._view.end(stage)
+        phase.seconds = stage.seconds or 0.0
+
+    def _tell(self, name: str, floors: dict[Car, str], manoeuvres: int, *, by: str) -> Phase:
+        """Tell each car's person what to drive next; return the phase that begins with it."""
+        phase = Phase(name, min(floors.values()))
         for car, scene in floors.items():
             car.tell(Floor(scene=scene, manoeuvres=manoeuvres, by=by))
             phase.runs[car.name] = car.run
             phase.loaded[car.name] = self._fleet.journal_counts(car)["loaded"]
             self._view.scene.cars[car.name].floor = scene
-        self._wait(name, lambda: self._all_done(floors, manoeuvres), _DRIVE_S)
         self._phases.append(phase)
-        self._view.end(stage)
-        phase.seconds = stage.seconds or 0.0
+        return phase
 
     def _all_done(self, cars: Iterable[Car], manoeuvres: int) -> bool:
         done = {car.name: int(car.progress()["done"]) for car in cars}
@@ -196,10 +201,10 @@ class Demo:
     def _try(self, car: Car, digest: str, scene: str) -> None:
         """Drive until the car has found the new model to be better, and drives by it."""
         stage = self._view.begin(f"on trial beside the first model, on a {scene} floor")
-        car.tell(Floor(scene=scene, manoeuvres=_TRIAL))
-        self._view.scene.cars[car.name].floor = scene
+        phase = self._tell("on trial", {car: scene}, _TRIAL, by="park")
         self._wait_loaded([car], digest, "trial of the retrained model")
         self._view.end(stage, f"{car.progress()['done']} manoeuvres")
+        phase.seconds = stage.seconds or 0.0
 
     def _newer_model(self, known: str | None) -> str | None:
         newest = self._observer.newest_model()

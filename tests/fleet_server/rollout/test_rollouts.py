@@ -14,10 +14,10 @@ from fleet_server.storage.rollout_tables import rollouts
 from fleet_server.storage.tables import desired, devices
 from shared import codec
 from shared.errors import RefusedError
-from shared.messages import Status, UpdateEvent
+from shared.messages import Batch, Status, UpdateEvent
 from shared.releases import target_path
 from shared.topics import STATUS, UPDATE
-from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, manifest
+from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, manifest, sample
 
 
 @pytest.fixture
@@ -230,3 +230,24 @@ def test_a_person_may_promote_what_the_gates_did_not(fleet: Fleet, cars: list[st
     assert told(fleet) == dict.fromkeys(cars, (second, None))
     entry = [each for each in fleet.queries.decisions() if each.kind == "promote"][-1]
     assert (entry.actor, entry.reason, entry.model) == ("anna", "the garage is painted", digest)
+
+
+def test_a_car_without_a_reference_sensor_waits_until_five_others_drive_by_the_model(
+    fleet: Fleet, cars: list[str]
+) -> None:
+    for name in (*cars, "car-5", "blind-1"):
+        if name not in cars:
+            fleet.add_car(name)
+        seen = {} if name != "blind-1" else {"label": None, "sensor_status": "absent"}
+        fleet.send(Batch(device=name, samples=(sample(1, device=name, **seen),)))
+    _, first = register(fleet, 1)
+    settle(fleet, "direct")
+    digest, second = register(fleet, 2)
+    settle(fleet, "direct")
+    assert told(fleet)["blind-1"] == (first, None)
+    assert told(fleet)["car-5"] == (second, None)
+    for name in (*cars, "car-5"):
+        assert told(fleet)["blind-1"] == (first, None)
+        load(fleet, name, digest)
+        settle(fleet, "direct")
+    assert told(fleet)["blind-1"] == (second, None)

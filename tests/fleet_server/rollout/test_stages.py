@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from fleet_server.rollout import stages
-from fleet_server.rollout.stages import PLANS, SENSORS_FIRST, Car, Standing, Verdict
+from fleet_server.rollout.stages import PLANS, Car, Standing, Verdict
 
 CANARY, SHADOW = PLANS["canary"], PLANS["shadow"]
 ROLLOUT = 7
@@ -84,13 +84,6 @@ def test_a_shadow_ends_when_half_of_the_cars_keep_the_model() -> None:
     verdict = stages.judge(SHADOW, ROLLOUT, 0, cars, elapsed_us=0)
     assert verdict is not None
     assert verdict.move == "end"
-
-
-def test_cars_without_a_sensor_wait_for_five_with_one() -> None:
-    blind = Car("blind", "keeps", has_sensor=False)
-    cars = [blind, *fleet(SENSORS_FIRST - 1, "keeps"), Car("last", "waiting")]
-    assert not stages.may_lead_the_blind(cars)
-    assert stages.may_lead_the_blind([*cars[:-1], Car("last", "keeps")])
 
 
 def behaviour(name: str, silent: float, failing: float) -> str:
