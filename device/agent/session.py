@@ -94,6 +94,7 @@ class Agent:
             clock=clock,
             rng=rng,
             boot=lambda: presences.boot,
+            is_discreet=lambda: self.uploading.level == "none",
         )
         self.watching = Watching(home, journal, self.updating)
         self.obeying = Obeying(
@@ -235,8 +236,8 @@ class Agent:
         state = self.updating.state
         faults = (
             f"update waits: {self.updating.trouble}" if self.updating.trouble else "",
-            f"model refused: {state.reason}" if state.state == "refused" else "",
-            f"model rolled back: {state.reason}" if state.state == "rolled_back" else "",
+            f"model refused: {self.updating.reason}" if state.state == "refused" else "",
+            f"model rolled back: {self.updating.reason}" if state.state == "rolled_back" else "",
             # The measured error is manoeuvre data.
             self.watching.fault if self.uploading.level != "none" else "",
             f"messages refused: {self.refused}" if self.refused else "",

@@ -12,15 +12,19 @@ from statistics import median
 
 import msgspec
 
+from device.agent.chunks import is_of_series
+from device.home import Home
 from device.journal import Journal
 from device.update import probation, trial
+from device.update.fitness import series_of
 from device.update.probation import Manoeuvre, Probation
 from device.update.saved import Saved
 from device.update.starts import ALIVE_US, Starts
-from device.update.table import Better, Failed, Kept, Unfit
+from device.update.table import Better, Committed, Failed, Kept, Unfit
 from device.update.trial import Trial
 from shared.clock import Clock
 from shared.samples import Sample
+from shared.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +44,41 @@ class Closed:
 class Trying:
     """The trial and the probation of one car's models."""
 
-    def __init__(self, journal: Journal, clock: Clock) -> None:
+    def __init__(self, home: Home, journal: Journal, task: Task, clock: Clock) -> None:
         """Look at drive through `journal`."""
+        self._home = home
         self._journal = journal
+        self._task = task
         self._clock = clock
         self._seen: tuple[str, str | None] | None = None
         self._since_us = 0
+
+    def begin_trial(self, saved: Saved) -> Saved:
+        """Return the state with a trial of its model beside the active one; begun before, it stays.
+
+        Raises:
+            RetryLaterError: the journal does not answer now.
+        """
+        active, model, known = self._journal.active_model() or "", saved.model or "", saved.trial
+        if known is not None and (known.incumbent, known.candidate) == (active, model):
+            return saved
+        begun = trial.begin(active, model, self._task)
+        return msgspec.structs.replace(saved, trial=begun, starts=self._starts())
+
+    def begin_probation(self, target: str, model: str) -> Committed:
+        """Return what begins the probation of `model`, which is about to become the active one.
+
+        Raises:
+            RetryLaterError: the journal does not answer now.
+        """
+        former = self._journal.active_model()
+        if former == model:
+            # Pointed at already, and killed before the state said so; or wanted once more.
+            former = self._journal.shadow_model()
+        if former is not None and not is_of_series(self._home, former, series_of(target)):
+            former = None
+        begun = probation.begin(target, model, former=former, task=self._task)
+        return Committed(target=target, probation=begun, starts=self._starts())
 
     def learn(self, saved: Saved, closed: Closed) -> Saved:
         """Return what the update's state is after `closed`; the same where it tells nothing.
@@ -56,8 +89,7 @@ class Trying:
         if not _is_trying(saved):
             return saved
         if closed.ended and closed.samples:
-            lives = Starts(unclean=self._journal.unclean_starts())
-            saved = msgspec.structs.replace(saved, starts=lives)
+            saved = msgspec.structs.replace(saved, starts=self._starts())
         if saved.state == "shadowing" and saved.trial is not None:
             pair = trial.compare(closed.samples, saved.trial)
             if pair is not None:
@@ -81,6 +113,10 @@ class Trying:
         if known.crashes and self._lives():
             known = Starts(unclean=unclean)
         return msgspec.structs.replace(saved, starts=known)
+
+    def _starts(self) -> Starts:
+        """Return the count of a drive that was just seen to live, or that begins with a model."""
+        return Starts(unclean=self._journal.unclean_starts())
 
     def _lives(self) -> bool:
         """Tell whether drive has had a model in memory for long enough without a new start."""

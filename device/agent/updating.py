@@ -7,7 +7,7 @@ Laws:
 - an active model that was damaged on the disk is thrown away at the start and fetched again, since
   drive would refuse it at every start;
 - whether a candidate is better is decided here, with no network; the evidence goes out with the
-  next report.
+  next report, but for what the owner lets nobody know: measured errors are manoeuvre data.
 """
 
 import logging
@@ -15,13 +15,11 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-import msgspec
-
-from device.agent.chunks import discard, is_damaged, is_of_series, sweep
+from device.agent import update_report
+from device.agent.chunks import discard, is_damaged, sweep
 from device.agent.effects import (
     Effect,
     ProbeEnded,
-    Publish,
     StartProbe,
     StopProbe,
     ToDrive,
@@ -32,13 +30,11 @@ from device.agent.releases import SignedRelease
 from device.agent.trying import Closed, Trying, conclusion
 from device.home import Home
 from device.journal import Journal
-from device.update import probation, table, trial
-from device.update.fitness import check_release, series_of
+from device.update import table
+from device.update.fitness import check_release
 from device.update.saved import Saved, committed_of, dump, load
-from device.update.starts import Starts
 from device.update.table import (
     Better,
-    Committed,
     Damaged,
     Event,
     Fetched,
@@ -48,12 +44,12 @@ from device.update.table import (
     Verified,
 )
 from device.update.wish import Wanted
-from shared import __version__, codec
+from shared import __version__
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
-from shared.messages import Desired, ReleaseMetadata, UpdateEvent
+from shared.messages import Desired, ReleaseMetadata
 from shared.task import Task
-from shared.topics import RELEASE_TARGET, UPDATE
+from shared.topics import RELEASE_TARGET
 
 logger = logging.getLogger(__name__)
 
@@ -73,18 +69,23 @@ class Updating:
         clock: Clock,
         rng: random.Random,
         boot: Callable[[], str],
+        is_discreet: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take up the saved state; its work begins with `start`."""
+        """Take up the saved state; its work begins with `start`.
+
+        `is_discreet` tells whether no manoeuvre data may leave the car.
+        """
         self._home = home
         self._journal = journal
         self._task = task
         self._device = device
         self._clock = clock
         self._boot = boot
+        self._is_discreet = is_discreet
         self._fetching = Fetching(home, clock, rng)
         self._retry_at_us: int | None = None
         self._saved = load(journal.update_state())
-        self.trying = Trying(journal, clock)
+        self.trying = Trying(home, journal, task, clock)
         self.trouble = ""
 
     @property
@@ -96,6 +97,11 @@ class Updating:
     def state(self, saved: Saved) -> None:
         """Take up a state that was put into the journal together with what led to it."""
         self._saved = saved
+
+    @property
+    def reason(self) -> str:
+        """Why the update is in its state, as far as others may know."""
+        return update_report.reason(self._saved, is_discreet=self._is_discreet())
 
     def start(self) -> list[Effect]:
         """Go on after a start of the process."""
@@ -110,21 +116,13 @@ class Updating:
 
     def report(self) -> list[Effect]:
         """Tell the server the present state; also on every connection, since reports get lost."""
-        saved = self._saved
-        if saved.target is None:
-            return []
-        event = UpdateEvent(
+        return update_report.report(
+            self._saved,
             device=self._device,
             boot=self._boot(),
-            utc_us=self._clock.utc_us(),
-            number=saved.number,
-            target=saved.target,
-            model=saved.model,
-            state=saved.state,
-            reason=saved.reason,
-            evidence=saved.evidence,
+            clock=self._clock,
+            is_discreet=self._is_discreet(),
         )
-        return [Publish(topic=UPDATE.topic(id=self._device), payload=codec.encode(event))]
 
     def connected(self) -> list[Effect]:
         """Report, and ask again for what the last connection did not bring."""
@@ -318,40 +316,20 @@ class Updating:
         return self._apply(Verified(target=target))
 
     def _shadow(self, target: str, model: str) -> list[Effect]:
-        active = self._journal.active_model()
-        if active is None:
+        if self._journal.active_model() is None:
             return self._apply(Better(target=target, reason="nothing in service", evidence={}))
-        known = self._saved.trial
-        if known is None or (known.incumbent, known.candidate) != (active, model):
-            begun = trial.begin(active, model, self._task)
-            self._save(msgspec.structs.replace(self._saved, trial=begun, starts=self._starts()))
+        begun = self.trying.begin_trial(self._saved)
+        if begun != self._saved:
+            self._save(begun)
         self._journal.stage_slot(model, self._saved.release_seq)
         self._tidy()
         return [ToDrive(what="model")]
 
     def _commit(self, target: str, model: str) -> list[Effect]:
-        former = self._journal.active_model()
-        if former == model:
-            # Pointed at already, and killed before the state said so; or wanted once more.
-            former = self._journal.shadow_model()
-        if former is not None and not is_of_series(self._home, former, series_of(target)):
-            former = None
-        begun = probation.begin(
-            target,
-            model,
-            former=former,
-            task=self._task,
-        )
-        self._journal.commit_slot(
-            model, self._saved.release_seq, keep_asking=begun.reversed is not None
-        )
-        return [
-            ToDrive(what="model"),
-            *self._apply(Committed(target=target, probation=begun, starts=self._starts())),
-        ]
-
-    def _starts(self) -> Starts:
-        return Starts(unclean=self._journal.unclean_starts())
+        committed = self.trying.begin_probation(target, model)
+        has_former = committed.probation is not None and committed.probation.reversed is not None
+        self._journal.commit_slot(model, self._saved.release_seq, keep_asking=has_former)
+        return [ToDrive(what="model"), *self._apply(committed)]
 
     def _leave(self) -> list[Effect]:
         """Stop what the present state has under way."""

@@ -636,3 +636,13 @@ def test_a_model_of_another_deployment_is_no_former_one(car: Car, fleet: Fleet) 
     known = state(car).probation
     assert known is not None
     assert known.reversed is None
+
+
+def test_an_owner_who_lets_nothing_leave_is_not_told_on_by_an_update(
+    car: Car, fleet: Fleet
+) -> None:
+    candidate = shadow(car, fleet)
+    car.wish(None, revision=3, candidate=candidate, upload="none")
+    told = events(drive(car, SHA, 12, first=30, **{SHA: 6.0, SHA_NEW: 45.0}))[-1]
+    assert (told.state, told.reason, told.evidence) == ("refused", "worse on this car", {})
+    assert "mean error" in state(car).reason
