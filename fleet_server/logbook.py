@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
 
+from fleet_server.rollout import offering
 from fleet_server.rollout.rules import DesiredState, next_state
 from fleet_server.storage.tables import decisions, deployments, desired, devices, meta, models
 
@@ -61,12 +62,19 @@ def set_desired(
     """
     current = current_desired(connection, device)
     own = int(connection.execute(select(meta.c.value).filter_by(key="epoch")).scalar_one())
+    offer = offering.offer_to(connection, deployment, device)
+    target = connection.scalar(wanted_path(deployment))
+    if current is not None and current.deployment == deployment and current.target is not None:
+        waits = offering.waits_for_others(connection, device, deployment)
+        target = current.target if waits else target
     state = next_state(
         current,
         epoch=max(own, epoch, current.epoch if current else 0),
         deployment=deployment,
-        target=connection.scalar(wanted_path(deployment)),
+        target=target,
         upload=current.upload if current else "pictures",
+        candidate=offer.candidate if offer else None,
+        harm=offer is not None and offer.harm,
         again=again,
     )
     if state is None:
@@ -79,6 +87,8 @@ def set_desired(
             revision=state.revision,
             deployment=state.deployment,
             target=state.target,
+            candidate=state.candidate,
+            harm=state.harm,
             upload=state.upload,
             decision=decision,
             utc_us=utc_us,
@@ -106,6 +116,8 @@ def _state(row: Row[Any]) -> DesiredState:
         deployment=row.deployment,
         target=row.target,
         upload=row.upload,
+        candidate=row.candidate,
+        harm=row.harm,
     )
 
 

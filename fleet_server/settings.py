@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from fleet_server.rollout.stages import Strategy
 from shared import settings
 
 PREFIX = "PARKFLEET_SERVER"
@@ -64,6 +65,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `error_window`: manoeuvres of one car that the median is taken over.
     `reference_manoeuvres`: first manoeuvres in the field that give a model's reference error.
     `manoeuvre_timeout_s`: a manoeuvre whose pairs have not all arrived by then counts as it is.
+    `rollout_strategy`: how a new model goes through a deployment that has one: `direct` to all cars
+    at once, `shadow` to all cars for a trial of their own, `canary` the same in growing stages.
     `lease_s`: a training job is handed on where its worker was silent for so long.
     `job_claims`: how often a job is handed out in all; where its worker fell silent each time, it
     ends as failed.
@@ -102,6 +105,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     error_window: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
     reference_manoeuvres: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
     manoeuvre_timeout_s: PositiveFloat = 60.0
+    rollout_strategy: Strategy = "shadow"
     lease_s: PositiveFloat = 60.0
     job_claims: Positive = 3
     job_attempts: Positive = 3

@@ -39,12 +39,16 @@ class Presence(Record, frozen=True):
 
 
 class Slot(Record, frozen=True):
-    """One of a car's two model slots, and what lies in it."""
+    """One of a car's two model slots, and what lies in it.
+
+    A model in `shadow` answers beside the active one and never steers: a candidate, or the former
+    model while its successor is on probation.
+    """
 
     name: Literal["a", "b"]
     model: Sha256 | None
     release_seq: Count
-    state: Literal["empty", "active", "standby", "refused"]
+    state: Literal["empty", "active", "standby", "refused", "shadow"]
 
 
 class Status(Record, frozen=True):
@@ -112,8 +116,13 @@ class Receipt(Record, frozen=True):
     new_samples: Count = 0
 
 
-class Desired(Record, frozen=True):
-    """What the server wants of a car; a lower (epoch, revision) than the one in force is void."""
+class Desired(Record, frozen=True, omit_defaults=True):
+    """What the server wants of a car; a lower (epoch, revision) than the one in force is void.
+
+    `target` is what the car ought to drive by, `candidate` what it is to try beside that and keep
+    if it is better. `harm`: the model in service is known to do badly, so that less proof is asked.
+    What is a default is not on the wire, so that an older car reads what it always read.
+    """
 
     device: DeviceName
     epoch: Count
@@ -123,6 +132,7 @@ class Desired(Record, frozen=True):
     candidate: TargetPath | None = None
     arms: Arms = field(default_factory=dict)
     upload: UploadLevel = "pictures"
+    harm: bool = False
 
 
 class Command(Record, frozen=True):
@@ -156,7 +166,16 @@ class UpdateEvent(Record, frozen=True):
     number: Count
     target: TargetPath
     model: Sha256 | None
-    state: Literal["fetching", "verifying", "probing", "shadowing", "committing", "idle", "refused"]
+    state: Literal[
+        "fetching",
+        "verifying",
+        "probing",
+        "shadowing",
+        "committing",
+        "idle",
+        "refused",
+        "rolled_back",
+    ]
     reason: Reason = ""
     evidence: Numbers = field(default_factory=dict)
 

@@ -5,20 +5,23 @@ Laws:
   role, bound to the paths that it may sign; the server holds `snapshot` and `timestamp` alone, so a
   captured server can neither ship a model nor an older one;
 - a target's path names its bytes, so that nothing is ever overwritten;
-- the digests of all pieces stand in the signed metadata: each piece is checked as it arrives.
+- the digests of all pieces stand in the signed metadata: each piece is checked as it arrives;
+- what the owner withdraws is named in `targets`, by number within its task and deployment: no
+  target is ever taken out, since that would look like one that never was.
 
 TUF's canonical JSON has no floats, so the manifest travels as JSON text inside `custom`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
 from shared.errors import RefusedError
 from shared.ids import Sha256, sha256_hex
 from shared.manifest import Manifest
+from shared.messages import ShortText
 from shared.samples import Count, Record
 from shared.topics import CHUNK_BYTES
 
@@ -29,6 +32,12 @@ TIMESTAMP_VALID = timedelta(days=1)
 
 MAX_MODEL_BYTES = 16 * 1024 * 1024
 """The largest model that a car accepts."""
+
+
+WITHDRAWN = "x-parkfleet-withdrawn"
+"""The field of the owner's `targets` that withdraws releases."""
+
+_Withdrawals = dict[ShortText, Annotated[frozenset[Count], msgspec.Meta(max_length=256)]]
 
 
 class Release(Record, frozen=True):
@@ -44,9 +53,26 @@ def target_path(task: str, deployment: str, sha256: str) -> str:
     return f"{task}/{deployment}/{sha256}.tflite"
 
 
-def delegated_paths(task: str) -> list[str]:
-    """Return the path patterns that a trainer for `task` may sign (one `*` matches one segment)."""
-    return [f"{task}/*/*.tflite"]
+def delegated_paths(task: str, deployments: Sequence[str] = ("*",)) -> list[str]:
+    """Return the path patterns that a trainer for `task` may sign (one `*` matches one segment).
+
+    The task tells kinds of devices apart: what their camera shows and their sensor measures.
+    """
+    return [f"{task}/{deployment}/*.tflite" for deployment in deployments]
+
+
+def withdrawn_in(fields: Mapping[str, Any]) -> Mapping[str, frozenset[int]]:
+    """Return the numbers of withdrawn releases by "task/deployment".
+
+    `fields` are those of the owner's `targets` that TUF itself does not know.
+
+    Raises:
+        RefusedError: the field is malformed.
+    """
+    try:
+        return msgspec.convert(fields.get(WITHDRAWN, {}), _Withdrawals)
+    except msgspec.ValidationError as error:
+        raise RefusedError(f"withdrawn releases: {error}"[:200]) from None
 
 
 def split(model: bytes) -> list[bytes]:

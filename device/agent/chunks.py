@@ -48,6 +48,8 @@ class ChunkStore:
         try:
             self._make_room()
             self.missing = self._find_missing()
+        except RetryLaterError:
+            raise
         except OSError as error:
             raise RetryLaterError(f"cannot keep the model's pieces: {error.strerror}") from None
 
@@ -192,6 +194,15 @@ def is_damaged(home: Home, sha256: str) -> bool:
         logger.warning("model_not_looked_at model=%s reason=%s", sha256[:12], error.strerror)
         return False
     return manifest.sha256 != sha256 or sha256_hex(content) != sha256
+
+
+def is_of_series(home: Home, sha256: str, series: str) -> bool:
+    """Tell whether the installed model was made for the task and deployment of `series`."""
+    try:
+        manifest = Manifest.from_json(home.manifest(sha256).read_bytes())
+    except (OSError, RefusedError):
+        return False
+    return f"{manifest.task.name}/{manifest.deployment}" == series
 
 
 def discard(home: Home, sha256: str) -> None:

@@ -3,8 +3,8 @@
 Laws:
 - whatever the model does, it does it to the child: a crash, an endless loop, a memory bomb ends the
   child and refuses the model, and agent and drive go on;
-- a model passes only if it loads in the runtime that will run it, has the manifest's tensors and
-  gives finite estimates for every picture;
+- a model passes only if it loads in the runtime that will run it, has the manifest's tensors, gives
+  finite estimates for every picture, and not the same one for all;
 - where the manifest holds the trainer's answers to the golden pictures, it gives the same ones;
 - the pictures are made up, the same for every model: the child sees none of the owner's.
 
@@ -20,21 +20,18 @@ import msgspec
 
 from device.agent.child import Child
 from device.home import Home
+from device.update.probation import LATENCY_LIMIT_US
 from shared.clock import Clock, SystemClock
 from shared.errors import ParkfleetError
 from shared.manifest import Manifest
 from shared.samples import Reason
 
 if TYPE_CHECKING:
+    from device.golden import Agreement
     from shared.picture import Pixels
 
 PROBE_LIMIT_US = 60_000_000
 """How long the child may take, the start of Python on a slow Pi included."""
-
-LATENCY_LIMIT_US = 33_333
-"""The most that an estimate may take: a frame's time (`device.drive.loop`). One that takes longer
-would be driven by, picture by picture, until it is older than parking allows.
-"""
 
 _MEMORY_LIMIT_BYTES = 2 * 1024**3
 _CPU_LIMIT_S = 50
@@ -92,8 +89,13 @@ def _ending(status: int) -> str:
     return f"the probe was ended by signal {-status}" if status < 0 else f"the probe ended {status}"
 
 
-def try_model(model: Path, manifest: Path, clock: Clock) -> Verdict:
-    """Load and run the model in this process and say what was found."""
+def try_model(
+    model: Path, manifest: Path, clock: Clock, *, limit_us: float = LATENCY_LIMIT_US
+) -> Verdict:
+    """Load and run the model in this process and say what was found.
+
+    `limit_us` is the most that an estimate may take, as the median of many.
+    """
     from device import golden
     from device.drivers.tflite import TfliteModel
     from shared.golden import pictures as golden_pictures
@@ -110,20 +112,39 @@ def try_model(model: Path, manifest: Path, clock: Clock) -> Verdict:
         agreement = golden.compare(described, loaded.estimate, golden_pictures())
     except (ParkfleetError, OSError) as error:
         return Verdict(reason=str(error)[:200] or type(error).__name__)
-    median_us = float(sorted(durations_us)[len(durations_us) // 2])
-    evidence = {
-        "pictures": float(len(estimates) // _REPETITIONS),
-        "latency_median_us": median_us,
-        "estimate_low": min(value for value, _ in estimates),
-        "estimate_high": max(value for value, _ in estimates),
+    evidence = _evidence([value for value, _ in estimates], durations_us, agreement)
+    reason = _objection(evidence, agreement, limit_us)
+    return Verdict(reason=reason[:200], evidence=evidence)
+
+
+def _evidence(
+    values: list[float], durations_us: list[int], agreement: "Agreement | None"
+) -> dict[str, float]:
+    told = {
+        "pictures": float(len(values) // _REPETITIONS),
+        "latency_median_us": float(sorted(durations_us)[len(durations_us) // 2]),
+        "estimate_low": min(values),
+        "estimate_high": max(values),
     }
-    if agreement is not None:
-        evidence["golden_pictures"] = float(agreement.pictures)
-        evidence["golden_steps"] = agreement.steps
-        if not agreement.holds:
-            return Verdict(reason=f"not its trainer's answers: {agreement}", evidence=evidence)
-    slow = f"an estimate takes {median_us:.0f} us, limit {LATENCY_LIMIT_US}"
-    return Verdict(reason=slow if median_us > LATENCY_LIMIT_US else "", evidence=evidence)
+    if agreement is None:
+        return told
+    return {
+        **told,
+        "golden_pictures": float(agreement.pictures),
+        "golden_steps": agreement.steps,
+    }
+
+
+def _objection(evidence: dict[str, float], agreement: "Agreement | None", limit_us: float) -> str:
+    """Return why the model must not drive, or an empty text."""
+    if agreement is not None and not agreement.holds:
+        return f"not its trainer's answers: {agreement}"
+    if evidence["estimate_low"] == evidence["estimate_high"]:
+        return f"the same estimate for every picture: {evidence['estimate_low']:.1f}"
+    median_us = evidence["latency_median_us"]
+    if median_us > limit_us:
+        return f"an estimate takes {median_us:.0f} us, limit {limit_us:.0f}"
+    return ""
 
 
 def _pictures(manifest: Manifest) -> "list[Pixels]":

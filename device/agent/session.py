@@ -94,8 +94,9 @@ class Agent:
             clock=clock,
             rng=rng,
             boot=lambda: presences.boot,
+            is_discreet=lambda: self.uploading.level == "none",
         )
-        self.watching = Watching(home, journal)
+        self.watching = Watching(home, journal, self.updating)
         self.obeying = Obeying(
             device=self._device,
             server_key=self._server_key,
@@ -200,11 +201,12 @@ class Agent:
         if self._wishes.unkept is not None:
             effects += self._wish(self._wishes.unkept)
         if (desired := self._wishes.in_force) is not None:
-            effects += self.updating.wish(desired.target)
+            effects += self.updating.wish(desired)
         effects += self.updating.tick()
         try:
             if self.watching.look():
                 self.uploading.hurry()
+            effects += self.updating.decide()
             effects += self._status(now_us)
         except RetryLaterError as error:
             # What the update asked for above must not be lost with a report.
@@ -234,7 +236,8 @@ class Agent:
         state = self.updating.state
         faults = (
             f"update waits: {self.updating.trouble}" if self.updating.trouble else "",
-            f"model refused: {state.reason}" if state.state == "refused" else "",
+            f"model refused: {self.updating.reason}" if state.state == "refused" else "",
+            f"model rolled back: {self.updating.reason}" if state.state == "rolled_back" else "",
             # The measured error is manoeuvre data.
             self.watching.fault if self.uploading.level != "none" else "",
             f"messages refused: {self.refused}" if self.refused else "",
@@ -277,4 +280,4 @@ class Agent:
             return []
         self.uploading.allow(wish.upload)
         self._look_at_us = 0
-        return self.updating.wish(wish.target)
+        return self.updating.wish(wish)

@@ -5,35 +5,51 @@ Laws:
 - what fails in passing (disk, metadata not there yet) is tried again later and named in `trouble`;
 - the slot is pointed at a model by one transaction, and drive is only nudged to look;
 - an active model that was damaged on the disk is thrown away at the start and fetched again, since
-  drive would refuse it at every start.
+  drive would refuse it at every start;
+- whether a candidate is better is decided here, with no network; the evidence goes out with the
+  next report, but for what the owner lets nobody know: measured errors are manoeuvre data.
 """
 
 import logging
 import random
 from collections.abc import Callable
+from dataclasses import replace
 
-from device import update
-from device.agent.chunks import ChunkStore, Requests, discard, is_damaged, sweep
+from device.agent import update_report
+from device.agent.chunks import discard, is_damaged, sweep
 from device.agent.effects import (
     Effect,
     ProbeEnded,
-    Publish,
     StartProbe,
     StopProbe,
-    Subscribe,
     ToDrive,
     Unsubscribe,
 )
-from device.agent.releases import ReleaseClient, SignedRelease
+from device.agent.fetching import Fetching
+from device.agent.releases import SignedRelease
+from device.agent.trying import Closed, Trying, conclusion
 from device.home import Home
 from device.journal import Journal
-from device.update import Damaged, Event, Fetched, Passed, Resolved, Saved, Unfit, Verified, Wanted
-from shared import __version__, codec
+from device.update import table
+from device.update.fitness import check_release
+from device.update.saved import Saved, committed_of, dump, load
+from device.update.table import (
+    Better,
+    Damaged,
+    Event,
+    Fetched,
+    Passed,
+    Resolved,
+    Unfit,
+    Verified,
+)
+from device.update.wish import Wanted
+from shared import __version__
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
-from shared.messages import ReleaseMetadata, UpdateEvent
+from shared.messages import Desired, ReleaseMetadata
 from shared.task import Task
-from shared.topics import RELEASE_TARGET, UPDATE
+from shared.topics import RELEASE_TARGET
 
 logger = logging.getLogger(__name__)
 
@@ -53,21 +69,23 @@ class Updating:
         clock: Clock,
         rng: random.Random,
         boot: Callable[[], str],
+        is_discreet: Callable[[], bool] = lambda: False,
     ) -> None:
-        """Take up the saved state; its work begins with `start`."""
+        """Take up the saved state; its work begins with `start`.
+
+        `is_discreet` tells whether no manoeuvre data may leave the car.
+        """
         self._home = home
         self._journal = journal
         self._task = task
         self._device = device
         self._clock = clock
         self._boot = boot
-        self._client = ReleaseClient(home, clock)
-        self._requests = Requests(rng)
-        self._metadata: ReleaseMetadata | None = None
-        self._store: ChunkStore | None = None
+        self._is_discreet = is_discreet
+        self._fetching = Fetching(home, clock, rng)
         self._retry_at_us: int | None = None
-        self._is_connected = False
-        self._saved = update.load(journal.update_state())
+        self._saved = load(journal.update_state())
+        self.trying = Trying(home, journal, task, clock)
         self.trouble = ""
 
     @property
@@ -75,63 +93,65 @@ class Updating:
         """The state in the journal."""
         return self._saved
 
+    @state.setter
+    def state(self, saved: Saved) -> None:
+        """Take up a state that was put into the journal together with what led to it."""
+        self._saved = saved
+
+    @property
+    def reason(self) -> str:
+        """Why the update is in its state, as far as others may know."""
+        return update_report.reason(self._saved, is_discreet=self._is_discreet())
+
     def start(self) -> list[Effect]:
         """Go on after a start of the process."""
         active = self._journal.active_model()
         if active is not None and is_damaged(self._home, active):
             logger.warning("model_damaged model=%s", active[:12])
             discard(self._home, active)
-        resumed = update.resume(self._saved)
+        resumed = table.resume(self._saved)
         if resumed != self._saved:
             self._save(resumed)
         return self._work()
 
     def report(self) -> list[Effect]:
         """Tell the server the present state; also on every connection, since reports get lost."""
-        saved = self._saved
-        if saved.target is None:
-            return []
-        event = UpdateEvent(
+        return update_report.report(
+            self._saved,
             device=self._device,
             boot=self._boot(),
-            utc_us=self._clock.utc_us(),
-            number=saved.number,
-            target=saved.target,
-            model=saved.model,
-            state=saved.state,
-            reason=saved.reason,
-            evidence=saved.evidence,
+            clock=self._clock,
+            is_discreet=self._is_discreet(),
         )
-        return [Publish(topic=UPDATE.topic(id=self._device), payload=codec.encode(event))]
 
     def connected(self) -> list[Effect]:
         """Report, and ask again for what the last connection did not bring."""
-        self._is_connected = True
-        self._requests.restart()
+        self._fetching.connected()
         return [*self.report(), *self._ask()]
 
     def disconnected(self) -> None:
         """Forget what was asked for."""
-        self._is_connected = False
-        self._requests.restart()
+        self._fetching.disconnected()
 
-    def wish(self, target: str | None) -> list[Effect]:
+    def wish(self, desired: Desired) -> list[Effect]:
         """Do what the server wants; to be called as often as one likes."""
         active = self._journal.active_model()
         if active is not None and not self._home.model(active).exists():
             active = None  # A slot that points at nothing is no reason to leave a wish undone.
         before = self._saved
-        moved = update.advance(before, Wanted(target=target, active=active))
+        moved = table.advance(
+            before, Wanted(target=desired.target, active=active, candidate=desired.candidate)
+        )
         if moved is None:
             return []
         left = self._leave()
         self._save(moved)
-        logger.info("update_wish target=%s was=%s", target, before.state)
+        logger.info("update_wish target=%s was=%s", moved.target, before.state)
         return [*left, *self.report(), *self._work()]
 
     def metadata(self, message: ReleaseMetadata) -> list[Effect]:
         """Take the newest release metadata."""
-        self._metadata = message
+        self._fetching.metadata = message
         return self._work() if self._saved.state == "fetching" else []
 
     def piece(self, sha256: str, number: int, data: bytes) -> list[Effect]:
@@ -142,12 +162,9 @@ class Updating:
             RetryLaterError: the disk is full or fails.
         """
         silence = Unsubscribe(topic_filter=RELEASE_TARGET.topic(sha256=sha256, n=number))
-        store = self._store
-        if store is None or store.sha256 != sha256 or self._saved.state != "fetching":
+        if self._saved.state != "fetching" or not self._fetching.take(sha256, number, data):
             return [silence]
-        store.put(number, data)
-        self._requests.answered(number)
-        return [silence, *(self._ask() if store.missing else self._have_all())]
+        return [silence, *(self._have_all() if self._fetching.is_complete else self._ask())]
 
     def probe_ended(self, ended: ProbeEnded) -> list[Effect]:
         """Take the probe's word."""
@@ -157,27 +174,56 @@ class Updating:
         return self._apply(Passed(target=ended.target, evidence=ended.evidence))
 
     def tick(self) -> list[Effect]:
-        """Try again what failed in passing; ask again for pieces that did not come."""
+        """Try again what failed in passing; ask again for pieces; judge who is on trial."""
         now_us = self._clock.monotonic_us()
         if self._retry_at_us is not None and now_us >= self._retry_at_us:
             return self._work()
-        if self._store is not None and not self._store.missing:
-            return self._have_all()
-        return self._ask()
+        if self._saved.state == "fetching":
+            return self._have_all() if self._fetching.is_complete else self._ask()
+        return []
+
+    def learnt(self, closed: Closed) -> Saved | None:
+        """Return the state after a manoeuvre, or None where it tells nothing.
+
+        Whoever saves it in the transaction that consumes the manoeuvre sets `state` then.
+        """
+        desired = self._journal.desired()
+        harmed = closed.harmed or (desired is not None and desired.harm)
+        known = self.trying.learn(self._saved, replace(closed, harmed=harmed))
+        return None if known == self._saved else known
+
+    def decide(self) -> list[Effect]:
+        """Draw the conclusions from what was learnt of candidate and model in service.
+
+        Raises:
+            RetryLaterError: the journal does not answer now.
+        """
+        watched = self.trying.look(self._saved)
+        if watched != self._saved:
+            self._save(watched)
+        event = conclusion(self._saved)
+        return [] if event is None else self._apply(event)
 
     def _apply(self, event: Event) -> list[Effect]:
-        moved = update.advance(self._saved, event)
+        moved = table.advance(self._saved, event)
         if moved is None:
             return []
+        left = self._leave() if isinstance(event, table.Failed) else []
         self._save(moved)
-        return [*self.report(), *self._work()]
+        settled: list[Effect] = []
+        if isinstance(event, table.Kept):
+            self._journal.settle_slots()
+            settled = [ToDrive(what="model")]
+        return [*left, *settled, *self.report(), *self._work()]
 
     def _save(self, moved: Saved) -> None:
-        self._journal.set_update_state(update.dump(moved))
+        self._journal.set_update_state(dump(moved))
+        is_news = moved.number != self._saved.number
         self._saved = moved
-        logger.info(
-            "update_state state=%s target=%s reason=%r", moved.state, moved.target, moved.reason
-        )
+        if is_news:
+            logger.info(
+                "update_state state=%s target=%s reason=%r", moved.state, moved.target, moved.reason
+            )
 
     def _work(self) -> list[Effect]:
         """Do the present state's work; every one of these may be done again."""
@@ -187,53 +233,67 @@ class Updating:
         if target is None:
             return []
         try:
-            match self._saved.state:
-                case "fetching":
-                    return self._fetch(target)
-                case "verifying":
-                    return self._verify(target)
-                case "probing":
-                    return self._probe(target)
-                case "committing":
-                    return self._commit(target)
-                case _:
-                    self._tidy()
-                    return []
+            return self._work_for(target)
         except RetryLaterError as error:
             self.trouble = str(error)[:150]
             self._retry_at_us = self._clock.monotonic_us() + _RETRY_US
             logger.info("update_waits state=%s reason=%s", self._saved.state, error)
             return []
 
+    def _work_for(self, target: str) -> list[Effect]:
+        model = self._saved.model or ""
+        match self._saved.state:
+            case "fetching":
+                return self._fetch(target)
+            case "verifying":
+                return self._verify(target)
+            case "probing":
+                return [StartProbe(target=target, sha256=model)]
+            case "shadowing":
+                return self._shadow(target, model)
+            case "committing":
+                return self._commit(target, model)
+            case "refused":
+                self._journal.refuse_slot(model)
+            case "rolled_back":
+                self._journal.step_back(model)
+            case "idle":
+                pass
+        self._tidy()
+        return [] if self._saved.state == "idle" else [ToDrive(what="model")]
+
     def _fetch(self, target: str) -> list[Effect]:
-        if self._metadata is None:
-            return []
         try:
-            signed = self._client.find(self._metadata, target)
-            update.check_release(
-                signed.release,
-                target=target,
-                size_bytes=signed.size_bytes,
-                task=self._task,
-                newest=self._saved.newest,
-                in_slots=self._in_slots(),
-                device_version=__version__,
-            )
+            signed = self._fetching.find(target)
+            if signed is None:
+                return []
+            self._check(target, signed)
         except RefusedError as error:
             return self._apply(Unfit(target=target, reason=str(error)))
         reported = self._resolved(target, signed)
-        if self._store is None or self._store.signed != signed:
-            self._store = ChunkStore(self._home, signed)
-        if self._home.model(self._store.sha256).exists() or not self._store.missing:
+        self._fetching.open(signed)
+        if self._fetching.is_complete:
             return [*reported, *self._have_all()]
         return [*reported, *self._ask()]
+
+    def _check(self, target: str, signed: SignedRelease) -> None:
+        check_release(
+            signed.release,
+            target=target,
+            size_bytes=signed.size_bytes,
+            task=self._task,
+            committed=committed_of(self._saved),
+            withdrawn=signed.withdrawn,
+            in_slots=self._journal.held_models(),
+            device_version=__version__,
+        )
 
     def _resolved(self, target: str, signed: SignedRelease) -> list[Effect]:
         release = signed.release
         event = Resolved(
             target=target, model=release.manifest.sha256, release_seq=release.release_seq
         )
-        moved = update.advance(self._saved, event)
+        moved = table.advance(self._saved, event)
         if moved is None:
             return []
         self._save(moved)
@@ -243,22 +303,10 @@ class Updating:
         return self._apply(Fetched(target=self._saved.target or ""))
 
     def _ask(self) -> list[Effect]:
-        store = self._store
-        if self._saved.state != "fetching" or store is None or not self._is_connected:
-            return []
-        topics = [
-            RELEASE_TARGET.topic(sha256=store.sha256, n=number)
-            for number in self._requests.ask(store.missing, self._clock.monotonic_us())
-        ]
-        # A retained message comes once for each subscription, so asking again means leaving first.
-        effects: list[Effect] = []
-        for topic in topics:
-            effects += [Unsubscribe(topic_filter=topic), Subscribe(topic_filter=topic)]
-        return effects
+        return self._fetching.ask() if self._saved.state == "fetching" else []
 
     def _verify(self, target: str) -> list[Effect]:
-        store = self._store or ChunkStore.resume(self._home, self._saved.model or "")
-        self._store = None
+        store = self._fetching.close(self._saved.model or "")
         if store is None:
             return self._apply(Damaged(target=target, reason="the release's description was lost"))
         try:
@@ -267,31 +315,32 @@ class Updating:
             return self._apply(Damaged(target=target, reason=str(error)))
         return self._apply(Verified(target=target))
 
-    def _probe(self, target: str) -> list[Effect]:
-        return [StartProbe(target=target, sha256=self._saved.model or "")]
+    def _shadow(self, target: str, model: str) -> list[Effect]:
+        if self._journal.active_model() is None:
+            return self._apply(Better(target=target, reason="nothing in service", evidence={}))
+        begun = self.trying.begin_trial(self._saved)
+        if begun != self._saved:
+            self._save(begun)
+        self._journal.stage_slot(model, self._saved.release_seq)
+        self._tidy()
+        return [ToDrive(what="model")]
 
-    def _commit(self, target: str) -> list[Effect]:
-        self._journal.commit_slot(self._saved.model or "", self._saved.release_seq)
-        return [ToDrive(what="model"), *self._apply(update.Committed(target=target))]
+    def _commit(self, target: str, model: str) -> list[Effect]:
+        committed = self.trying.begin_probation(target, model)
+        has_former = committed.probation is not None and committed.probation.reversed is not None
+        self._journal.commit_slot(model, self._saved.release_seq, keep_asking=has_former)
+        return [ToDrive(what="model"), *self._apply(committed)]
 
     def _leave(self) -> list[Effect]:
         """Stop what the present state has under way."""
         effects: list[Effect] = []
         if self._saved.state == "probing":
             effects.append(StopProbe())
-        if self._store is not None:
-            effects += [
-                Unsubscribe(topic_filter=RELEASE_TARGET.topic(sha256=self._store.sha256, n=number))
-                for number in self._requests.asked
-            ]
-        self._requests.restart()
-        self._store = None
-        return effects
-
-    def _in_slots(self) -> set[str | None]:
-        return {slot.sha256 for slot in self._journal.slots()}
+        if self._saved.state == "shadowing":
+            self._journal.clear_shadow()
+        return [*effects, *self._fetching.leave()]
 
     def _tidy(self) -> None:
         drive = self._journal.drive_state()
-        loaded = drive.loaded if drive else None
-        sweep(self._home, {each for each in (*self._in_slots(), loaded) if each})
+        loaded = {drive.loaded} if drive and drive.loaded else set()
+        sweep(self._home, self._journal.held_models() | loaded)

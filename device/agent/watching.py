@@ -5,6 +5,7 @@ Laws:
   kill neither skips nor repeats one;
 - memory is bounded: one manoeuvre at a time, and no more of its pairs than one can hold;
 - on an alarm that manoeuvre leaves the car before everything else that waits;
+- the update's trial and probation learn from the same manoeuvre in the same transaction;
 - the error is that of the model in service alone: what another one said of a picture is no evidence
   about it, and a model whose manifest promises no error is not watched.
 """
@@ -15,9 +16,13 @@ from collections.abc import Iterable
 
 import msgspec
 
+from device.agent.trying import Closed
+from device.agent.updating import Updating
 from device.error_watch import REFERENCE_MANOEUVRES, Watch, begin, learn
 from device.home import Home
+from device.interrupted import REASON
 from device.journal import Journal
+from device.update import saved
 from shared.errors import RefusedError
 from shared.manifest import Manifest
 from shared.samples import Count, Record, Sample
@@ -52,18 +57,19 @@ class Kept(Record, frozen=True):
 class Watching:
     """The watch over the model in service of one car."""
 
-    def __init__(self, home: Home, journal: Journal) -> None:
-        """Take up what the journal keeps."""
+    def __init__(self, home: Home, journal: Journal, updating: Updating) -> None:
+        """Take up what the journal keeps; `updating` learns from what closed too."""
         self._home = home
         self._journal = journal
+        self._updating = updating
         self._kept = _load(journal.watch_state())
         self._unpromising: str | None = None
 
     @property
     def fault(self) -> str:
         """What to tell of the last alarm, until as many calm manoeuvres as make a reference."""
-        watch, alarm = self._kept.watch, self._kept.alarm
-        if watch is None or alarm is None or watch.manoeuvres - alarm.at >= REFERENCE_MANOEUVRES:
+        alarm = self._kept.alarm
+        if alarm is None or not _is_harmed(self._kept):
             return ""
         return (
             f"measured error risen: mean {alarm.mean_error:.1f} in manoeuvre "
@@ -88,10 +94,8 @@ class Watching:
         watch, alarm = self._watch(), self._kept.alarm
         if watch is None or self._kept.watch is None or watch.model != self._kept.watch.model:
             alarm = None
-        error = None
-        if watch is not None:
-            samples = self._journal.samples_of(boot, manoeuvre, _MOST_PAIRS)
-            error = mean_error(samples, watch.model)
+        samples = self._journal.samples_of(boot, manoeuvre, _MOST_PAIRS)
+        error = None if watch is None else mean_error(samples, watch.model)
         is_alarm = False
         if watch is not None and error is not None:
             reference = watch.reference
@@ -106,8 +110,24 @@ class Watching:
                 )
                 logger.warning("error_risen manoeuvre=%s/%d mean=%.1f", boot, manoeuvre, error)
         kept = Kept(watch=watch, alarm=alarm)
-        self._journal.watched(boot, manoeuvre, msgspec.msgpack.encode(kept), flag=is_alarm)
+        learnt = self._updating.learnt(
+            Closed(
+                samples=samples,
+                ended=self._journal.reason_of(boot, manoeuvre) != REASON,
+                alarmed=is_alarm,
+                harmed=_is_harmed(kept),
+            )
+        )
+        self._journal.watched(
+            boot,
+            manoeuvre,
+            msgspec.msgpack.encode(kept),
+            flag=is_alarm,
+            update=None if learnt is None else saved.dump(learnt),
+        )
         self._kept = kept
+        if learnt is not None:
+            self._updating.state = learnt
         return is_alarm
 
     def _watch(self) -> Watch | None:
@@ -138,6 +158,16 @@ def mean_error(samples: Iterable[Sample], model: str) -> float | None:
     ]
     finite = [error for error in errors if math.isfinite(error)]
     return math.fsum(finite) / len(finite) if finite else None
+
+
+def _is_harmed(kept: Kept) -> bool:
+    """Tell whether the last alarm about the model in service is still news."""
+    watch, alarm = kept.watch, kept.alarm
+    return (
+        watch is not None
+        and alarm is not None
+        and watch.manoeuvres - alarm.at < REFERENCE_MANOEUVRES
+    )
 
 
 def _load(body: bytes | None) -> Kept:

@@ -1,4 +1,4 @@
-"""Which model drives: follows the journal's active slot, between two frames, while the car stands.
+"""Which model drives and which answers beside it: the journal's slots, followed while standing.
 
 Laws:
 - a model is loaded only if its bytes are those of its manifest and its tensors too;
@@ -6,7 +6,9 @@ Laws:
   agent says so or another model was;
 - what is said to be loaded is what lies in memory;
 - loading takes many turns' time, so it happens in a thread; the swap is one assignment between two
-  turns and costs no frame.
+  turns and costs no frame: a candidate that is committed lies in memory already;
+- the model beside the one in service never steers, and only answers where that one is loaded;
+- a car whose slots name no model any more drives by its sensor.
 """
 
 import logging
@@ -29,41 +31,48 @@ _LOOK_EVERY_US = 1_000_000
 
 
 class Models:
-    """The model in memory, and the way to the next one."""
+    """The models in memory, and the way to the next ones."""
 
     def __init__(self, home: Home, wishes: Wishes, clock: Clock, *, task: Task) -> None:
         """Start with no model; `start` loads the active one."""
         self._home, self._wishes, self._clock, self._task = home, wishes, clock, task
         self._next_look_us = clock.monotonic_us()
         self._loading: _Loading | None = None
-        self._refused = ""
+        self._refusals: dict[str, str] = {}
         self.model: TfliteModel | None = None
-        self.refusal = ""
+        self.shadow: TfliteModel | None = None
 
     @property
     def digest(self) -> str | None:
         """The digest of the model in memory."""
-        return None if self.model is None else self.model.manifest.sha256
+        return _digest(self.model)
 
     @property
     def release_seq(self) -> int:
         """The release of the model in memory, 0 where there is none."""
         return 0 if self.model is None else self.model.manifest.release_seq
 
+    @property
+    def refusal(self) -> str:
+        """Why a model that the slots name is not in memory; empty where that is not so."""
+        named = (self._wishes.model, self._wishes.shadow)
+        return next((self._refusals[each] for each in named if each in self._refusals), "")
+
     def start(self) -> None:
-        """Load the active model, and wait for it."""
-        self.follow()
-        if self._loading is not None:
-            self._loading.wait()
+        """Load the active model and the one beside it, and wait for them."""
+        for _ in range(2):
             self.follow()
+            if self._loading is not None:
+                self._loading.wait()
+                self.follow()
 
     def nudge(self) -> None:
         """Look at the journal at the next `follow`, and try what was refused before once more."""
         self._next_look_us = 0
-        self._refused = ""
+        self._refusals.clear()
 
     def follow(self) -> bool:
-        """Take up the active model where it is another; tell whether anything changed.
+        """Take up what the slots name where it is another; tell whether anything changed.
 
         Call it only while the car stands; it takes as long as a look at the journal.
         """
@@ -74,22 +83,53 @@ class Models:
             return False
         self._next_look_us = now_us + _LOOK_EVERY_US
         self._wishes.look()
-        wanted = self._wishes.model
-        if wanted is not None and wanted not in (self.digest, self._refused):
+        before = self.digest
+        self._swap()
+        wanted = self._missing()
+        if wanted is not None:
             self._loading = _Loading(self._home, wanted, self._task)
-        return False
+        return self.digest != before
+
+    def _swap(self) -> None:
+        """Bring what lies in memory into its place."""
+        wanted, beside = self._wishes.model, self._wishes.shadow
+        held = {_digest(each): each for each in (self.model, self.shadow) if each is not None}
+        if wanted in held:
+            self.model = held[wanted]
+        elif wanted is None:
+            # Rolled back to nothing, or never had one.
+            self.model = None
+        is_asked = beside is not None and beside != self.digest
+        self.shadow = held.get(beside) if is_asked and self.model is not None else None
+
+    def _missing(self) -> str | None:
+        """Return what to load next: the model in service before the one beside it."""
+        wanted, beside = self._wishes.model, self._wishes.shadow
+        if wanted is not None and wanted != self.digest:
+            return None if wanted in self._refusals else wanted
+        is_missing = beside not in (None, self.digest, _digest(self.shadow), *self._refusals)
+        return beside if is_missing and self.model is not None else None
 
     def _take(self, loading: "_Loading") -> bool:
         if loading.is_on:
             return False
         self._loading = None
         if loading.model is None:
-            self._refused = loading.digest
-            self.refusal = f"model {loading.digest[:12]} refused: {loading.refusal}"[:200]
+            self._refusals[loading.digest] = (
+                f"model {loading.digest[:12]} refused: {loading.refusal}"[:200]
+            )
             _log.warning("model_refused model=%s error=%s", loading.digest[:12], loading.refusal)
             return True
-        self.model, self._refused, self.refusal = loading.model, "", ""
-        _log.info("model_loaded model=%s release_seq=%d", loading.digest[:12], self.release_seq)
+        if loading.digest == self._wishes.shadow:
+            self.shadow = loading.model
+            _log.info("model_beside model=%s", loading.digest[:12])
+        else:
+            self.model, self.shadow = loading.model, self.model
+            self._swap()
+            self._refusals.clear()
+            _log.info("model_loaded model=%s release_seq=%d", self.digest, self.release_seq)
+        # What else the slots name is looked for at once.
+        self._next_look_us = 0
         return True
 
 
@@ -139,3 +179,7 @@ def load(home: Home, digest: str, task: Task) -> TfliteModel:
     blank: Pixels = np.zeros((task.picture_height, task.picture_width, 3), dtype=np.uint8)
     model.estimate(blank)
     return model
+
+
+def _digest(model: TfliteModel | None) -> str | None:
+    return None if model is None else model.manifest.sha256

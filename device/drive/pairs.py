@@ -4,6 +4,7 @@ Laws:
 - a sample's moment is that of its picture's exposure, on both clocks;
 - pictures are taken at constant intervals during a manoeuvre, standing at its end included; one
   exposed before the manoeuvre is none of its pictures;
+- the model that steers comes first among the estimates, the one beside it after it;
 - sequences count up within a boot and are never used twice.
 """
 
@@ -52,13 +53,14 @@ class Pairs:
         self._next_us = 0
         self.manoeuvre: Manoeuvre | None = None
         self.last: Sample | None = None
+        self._last_estimate: float | None = None
 
     def begin(self, source: Source, desired: Desired | None) -> None:
         """Start a manoeuvre under what the server wants now."""
         now_us = self._clock.monotonic_us()
         self._number += 1
         self._next_us = now_us
-        self.last = None
+        self.last = self._last_estimate = None
         self.manoeuvre = Manoeuvre(
             number=self._number,
             source=source,
@@ -110,13 +112,14 @@ class Pairs:
             label_unit=self._car.task.unit,
             sensor_status=label.status,
             skew_us=label.skew_us,
-            estimates=(view.estimate,) if view.estimate else (),
+            estimates=tuple(each for each in (view.estimate, view.shadow) if each is not None),
             characteristics=None,
             latency=view.latency,
             picture_sha256=None,
         )
         self._sequence += 1
         self.last = sample
+        self._last_estimate = view.estimate.value if view.estimate else None
         return sample
 
     def end(self, reason: str) -> ManoeuvreEnd:
@@ -124,7 +127,6 @@ class Pairs:
         if self.manoeuvre is None:
             raise RuntimeError("an end outside of a manoeuvre")
         manoeuvre, self.manoeuvre = self.manoeuvre, None
-        estimates = self.last.estimates if self.last else ()
         return ManoeuvreEnd(
             task=self._car.task.name,
             device=self._car.identity.device,
@@ -138,5 +140,5 @@ class Pairs:
             pairs=0,
             reason=reason,
             stop_label=self.last.label if self.last else None,
-            stop_estimate=estimates[0].value if estimates else None,
+            stop_estimate=self._last_estimate,
         )

@@ -29,12 +29,16 @@ _AHEAD_US = 5_000
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """One picture, prepared, with the model's answer where it was asked."""
+    """One picture, prepared, with the model's answer where it was asked.
+
+    `shadow` is what the model beside it answered, which steers nothing.
+    """
 
     frame: Frame
     picture: Pixels
     estimate: Estimate | None
     latency: Latency
+    shadow: Estimate | None = None
 
 
 class Senses:
@@ -106,6 +110,12 @@ class Senses:
         self._last_exposed_us = frame.exposed_us
         return self._view(frame, model)
 
+    def ask_beside(self, model: TfliteModel | None, view: View) -> View:
+        """Return `view` with what `model` answers to its picture, where there is one."""
+        if model is None:
+            return view
+        return replace(view, shadow=_answer(model, view.picture))
+
     def forget(self) -> None:
         """Drop what was perceived of the place the car was in before."""
         self.reading = self.estimate = None
@@ -128,13 +138,19 @@ class Senses:
         return View(frame=frame, picture=picture, estimate=estimate, latency=latency)
 
     def _ask(self, model: TfliteModel, picture: Pixels, frame: Frame) -> Estimate | None:
-        try:
-            value, sigma = model.estimate(picture)
-        except RefusedError as error:
-            _log.warning("model_failed error=%s", error)
-            return None
-        self.estimate = self._fix(value, frame.exposed_us, sigma)
-        return Estimate(model=model.manifest.sha256, value=value, sigma=sigma)
+        answer = _answer(model, picture)
+        if answer is not None:
+            self.estimate = self._fix(answer.value, frame.exposed_us, answer.sigma)
+        return answer
 
     def _fix(self, distance_mm: float, at_us: int, sigma_mm: float | None) -> Fix:
         return Fix(distance_mm, at_us, self._wheels.travelled_at(at_us), sigma_mm)
+
+
+def _answer(model: TfliteModel, picture: Pixels) -> Estimate | None:
+    try:
+        value, sigma = model.estimate(picture)
+    except RefusedError as error:
+        _log.warning("model_failed error=%s", error)
+        return None
+    return Estimate(model=model.manifest.sha256, value=value, sigma=sigma)

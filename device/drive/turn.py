@@ -240,6 +240,7 @@ class Drive:
             self._pairs.begin(taken.parking.source, self._wishes.desired)
             _log.info("manoeuvre_started source=%s", taken.parking.source)
         if view is not None and self._pairs.is_due(view.frame.exposed_us):
+            view = self._senses.ask_beside(self._models.shadow, view)
             self._senses.pairing.add_picture(view.frame.exposed_us, view)
         if self._pairs.manoeuvre is not None:
             for labelled, label in self._senses.pairing.due(self._clock.monotonic_us()):

@@ -1,4 +1,5 @@
-"""What the journal says the car should do: which model to run, and under which wish of the server.
+"""What the journal says the car should do: which model to run, which to ask beside it, and under
+which wish of the server.
 
 Laws:
 - looking costs a read and happens while the car stands; what was seen last holds in between, and
@@ -24,6 +25,7 @@ class Wishes:
         """Look through `journal`, or, where it could not be opened, at its file."""
         self._path, self._journal = home.journal, journal
         self.model: str | None = None
+        self.shadow: str | None = None
         self.desired: Desired | None = None
 
     def look(self) -> None:
@@ -43,4 +45,5 @@ class Wishes:
 
     def _read(self, journal: Journal) -> None:
         self.model = journal.active_model()
+        self.shadow = journal.shadow_model()
         self.desired = journal.desired()

@@ -31,6 +31,7 @@ from device.journal.records import (
     to_manoeuvre,
     to_sample,
 )
+from device.journal.slots import SlotTables
 from device.journal.state import StateTables
 from device.journal.watch import ASKED, WatchTables
 from shared.errors import RefusedError, RetryLaterError
@@ -45,7 +46,7 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-class Journal(StateTables, WatchTables, CountTables, ClosingTables):
+class Journal(StateTables, SlotTables, WatchTables, CountTables, ClosingTables):
     """One open connection to a car's journal."""
 
     @classmethod
@@ -91,6 +92,7 @@ class Journal(StateTables, WatchTables, CountTables, ClosingTables):
                 "INSERT INTO meta VALUES ('boot_counter', 1)"
                 " ON CONFLICT (key) DO UPDATE SET value = value + 1"
             )
+            self.note_start()
             return boot_id(self._boots(), entropy)
 
     def next_boot(self, entropy: bytes) -> str:

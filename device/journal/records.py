@@ -31,7 +31,7 @@ class SlotRow(Record, frozen=True):
     name: Literal["a", "b"]
     sha256: Sha256 | None
     release_seq: Count
-    state: Literal["empty", "active", "standby", "refused"]
+    state: Literal["empty", "active", "standby", "refused", "shadow"]
 
 
 class DriveState(Record, frozen=True):

@@ -132,12 +132,30 @@ CREATE INDEX samples_value ON samples (priority, cell, boot, sequence, residual)
 """
 
 
+# A model that answers beside the active one. SQLite changes a CHECK only in a new table.
+_TABLES_0005 = """
+CREATE TABLE slots_with_shadow (
+    name TEXT PRIMARY KEY CHECK (name IN ('a', 'b')),
+    sha256 TEXT,
+    release_seq INTEGER NOT NULL DEFAULT 0,
+    state TEXT NOT NULL DEFAULT 'empty'
+        CHECK (state IN ('empty', 'active', 'standby', 'refused', 'shadow'))
+) WITHOUT ROWID;
+INSERT INTO slots_with_shadow SELECT name, sha256, release_seq, state FROM slots;
+DROP TABLE slots;
+ALTER TABLE slots_with_shadow RENAME TO slots;
+CREATE UNIQUE INDEX slots_one_active ON slots (state) WHERE state = 'active';
+CREATE UNIQUE INDEX slots_one_shadow ON slots (state) WHERE state = 'shadow';
+"""
+
+
 _NAME_0001 = "0001_tables"
 _NAME_0002 = "0002_value"
 _NAME_0003 = "0003_consent"
 _NAME_0004 = "0004_flagged_last"
+_NAME_0005 = "0005_shadow"
 
-KNOWN = frozenset({_NAME_0001, _NAME_0002, _NAME_0003, _NAME_0004})
+KNOWN = frozenset({_NAME_0001, _NAME_0002, _NAME_0003, _NAME_0004, _NAME_0005})
 """Every migration of this version."""
 
 
@@ -160,6 +178,11 @@ def _consent(db: Database) -> None:
 @MIGRATIONS(name=_NAME_0004)
 def _flagged_last(db: Database) -> None:
     db.executescript(_TABLES_0004)
+
+
+@MIGRATIONS(name=_NAME_0005)
+def _shadow(db: Database) -> None:
+    db.executescript(_TABLES_0005)
 
 
 def unknown_migrations(db: Database) -> list[str]:

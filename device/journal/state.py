@@ -1,8 +1,9 @@
-"""The journal's single rows: what the server wants, the model slots, what drive is doing.
+"""The journal's single rows: what the server wants, how far an update is, what drive is doing.
 
 Laws:
 - each is replaced as a whole, in one transaction;
-- the slot that is active changes in one transaction with the one that no longer is.
+- a start of drive that was not preceded by an orderly end is counted, in the transaction that
+  numbers it.
 """
 
 import logging
@@ -11,11 +12,17 @@ from typing import Literal
 import msgspec
 
 from device.journal.file import JournalFile
-from device.journal.records import DriveState, SlotRow, to_desired
+from device.journal.records import DriveState, to_desired
 from shared.errors import RefusedError
 from shared.messages import Desired
 
 logger = logging.getLogger(__name__)
+
+OFF = "off"
+"""What drive says that it is doing when it ends in order."""
+
+_RUNNING = "drive_runs"
+_UNCLEAN = "unclean_starts"
 
 
 class StateTables(JournalFile):
@@ -45,38 +52,6 @@ class StateTables(JournalFile):
         """Save the state of the model update."""
         self._set_body("update", body)
 
-    def slots(self) -> tuple[SlotRow, ...]:
-        """Return slots a and b."""
-        with self.reading():
-            rows = self.db.execute("SELECT name, sha256, release_seq, state FROM slots").fetchall()
-        return tuple(
-            SlotRow(name=name, sha256=sha256, release_seq=release_seq, state=state)
-            for name, sha256, release_seq, state in sorted(rows)
-        )
-
-    def commit_slot(self, sha256: str, release_seq: int) -> None:
-        """Make the model `sha256` the active one; the one that was active becomes standby.
-
-        A model that lies in a slot already is only pointed at; another takes the slot that is not
-        active.
-        """
-        slots = "UPDATE slots SET"
-        with self.writing():
-            held = self.one("SELECT name FROM slots WHERE sha256 = ?", sha256)
-            spare = self.one("SELECT min(name) FROM slots WHERE state <> 'active'")
-            chosen = held or spare
-            self.db.execute(f"{slots} state = 'standby' WHERE state = 'active'")
-            self.db.execute(
-                f"{slots} sha256 = ?, release_seq = ?, state = 'active' WHERE name = ?",
-                (sha256, release_seq, chosen),
-            )
-
-    def active_model(self) -> str | None:
-        """Return the digest of the model that drive should have loaded, or None."""
-        with self.reading():
-            found = self.one("SELECT sha256 FROM slots WHERE state = 'active'")
-        return None if found is None else str(found)
-
     def drive_state(self) -> DriveState | None:
         """Return what drive last said of itself, or None before it ever ran."""
         with self.reading():
@@ -96,8 +71,10 @@ class StateTables(JournalFile):
         )
 
     def set_drive_state(self, state: DriveState) -> None:
-        """Say what drive has in memory and is doing."""
+        """Say what drive has in memory and is doing; "off" is its orderly end."""
         with self.writing():
+            if state.state == OFF:
+                self._set_number(_RUNNING, 0)
             self.db.execute(
                 "INSERT OR REPLACE INTO drive_state"
                 " (id, boot, loaded, release_seq, state, utc_us, faults)"
@@ -111,6 +88,23 @@ class StateTables(JournalFile):
                     "\n".join(" ".join(fault.split()) for fault in state.faults),
                 ),
             )
+
+    def unclean_starts(self) -> int:
+        """Return how many of drive's last starts, in a row, found that the one before had died."""
+        with self.reading():
+            return self._number(_UNCLEAN)
+
+    def note_start(self) -> None:
+        """Count a start of drive; within a transaction."""
+        died = self._number(_RUNNING) == 1
+        self._set_number(_UNCLEAN, self._number(_UNCLEAN) + 1 if died else 0)
+        self._set_number(_RUNNING, 1)
+
+    def _number(self, key: str) -> int:
+        return int(self.one("SELECT value FROM meta WHERE key = ?", key) or 0)
+
+    def _set_number(self, key: str, value: int) -> None:
+        self.db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
 
     def _body(self, table: Literal["desired", "update"]) -> bytes | None:
         with self.reading():

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import Literal
 
 from device.journal.file import JournalFile
-from device.journal.records import to_sample
+from device.journal.records import to_manoeuvre, to_sample
 from shared.errors import RefusedError
 from shared.samples import Sample
 
@@ -58,11 +58,35 @@ class WatchTables(JournalFile):
                 continue  # It is put aside, and said to be, where it would be sent.
         return found
 
-    def watched(self, boot: str, manoeuvre: int, state: bytes, *, flag: bool) -> None:
-        """Save `state` as of that manoeuvre's end; `flag` sends its rows before the others."""
+    def reason_of(self, boot: str, manoeuvre: int) -> str:
+        """Return the reason for which a closed manoeuvre ended; empty where it is unreadable."""
+        with self.reading():
+            body = self.one(
+                "SELECT body FROM manoeuvres WHERE boot = ? AND manoeuvre = ?", boot, manoeuvre
+            )
+        try:
+            return "" if body is None else to_manoeuvre(body).reason
+        except RefusedError:
+            return ""
+
+    def watched(
+        self,
+        boot: str,
+        manoeuvre: int,
+        state: bytes,
+        *,
+        flag: bool,
+        update: bytes | None = None,
+    ) -> None:
+        """Save `state` as of that manoeuvre's end; `flag` sends its rows before the others.
+
+        `update` is the state of the model update, where it learnt from the manoeuvre too.
+        """
         place = (boot, manoeuvre)
         with self.writing():
             self.db.execute("INSERT OR REPLACE INTO watch VALUES (1, ?)", (state,))
+            if update is not None:
+                self.db.execute('INSERT OR REPLACE INTO "update" VALUES (1, ?)', (update,))
             self.db.execute(
                 "UPDATE manoeuvres SET watched = 1 WHERE boot = ? AND manoeuvre = ?", place
             )

@@ -112,6 +112,13 @@ class Pin(Body):
     reason: ReasonText
 
 
+class RolloutOrder(Body):
+    """What becomes of the rollout under way, and why: `ended` promotes its model."""
+
+    state: Literal["paused", "running", "aborted", "ended"]
+    reason: ReasonText
+
+
 class DeploymentStatus(Body):
     """Whether a deployment is in use, and why."""
 

@@ -1,4 +1,4 @@
-"""The rule by which the server takes a trainer's new metadata: all of it or nothing.
+"""The rules by which the server takes what others signed: all of it or nothing.
 
 Laws:
 - only version n+1 of a role is taken, signed by the key that the owner delegated to;
@@ -14,12 +14,19 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, TargetFile, Targets
+from tuf.api.metadata import Metadata, Root, TargetFile, Targets
 
 from fleet_server.releases import metadata
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
-from shared.releases import MAX_MODEL_BYTES, Release, from_custom, split, target_path
+from shared.releases import (
+    MAX_MODEL_BYTES,
+    Release,
+    from_custom,
+    split,
+    target_path,
+    withdrawn_in,
+)
 
 
 def check(
@@ -51,6 +58,42 @@ def check(
     _check_bytes(new, release, model)
     _check_order(release, releases.values())
     return sent.signed, new, release
+
+
+def check_root(current: Root, proposed: bytes) -> Root:
+    """Return the owner's next root: version n+1, signed by its own keys and those of `current`.
+
+    Raises:
+        RefusedError: it is not.
+    """
+    sent: Metadata[Root] = metadata.read(Root, proposed)
+    if sent.signed.version != current.version + 1:
+        raise RefusedError(
+            f"root: version {sent.signed.version}, but only {current.version + 1} is taken"
+        )
+    metadata.verify(current, Root.type, sent)
+    metadata.verify(sent.signed, Root.type, sent)
+    return sent.signed
+
+
+def check_owner(root: Root, current: Targets, proposed: bytes, now: datetime) -> Targets:
+    """Return the owner's next targets: version n+1, signed as `root` says, and naming no model.
+
+    Raises:
+        RefusedError: it is not.
+    """
+    sent: Metadata[Targets] = metadata.read(Targets, proposed)
+    metadata.verify(root, Targets.type, sent)
+    if sent.signed.version != current.version + 1:
+        raise RefusedError(
+            f"targets: version {sent.signed.version}, but only {current.version + 1} is taken"
+        )
+    if sent.signed.is_expired(now):
+        raise RefusedError("targets: expired")
+    if sent.signed.targets:
+        raise RefusedError("targets: names models, which only its delegates may")
+    withdrawn_in(sent.signed.unrecognized_fields)
+    return sent.signed
 
 
 def _check_frame(role: str, current: Targets, sent: Targets, now: datetime) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fleet_server.releases import owner
+from fleet_server.releases import owner, tending
 from fleet_server.releases.setup import Initialised, initialise
 from shared.cli import emit, json_option
 from shared.clock import SystemClock
@@ -27,6 +27,14 @@ def releases() -> None:
 @click.option("--trainer", type=_FOLDER, required=True, help="The training worker's state folder.")
 @click.option("--trainer-name", default="trainer-1", show_default=True, help="Its role's name.")
 @click.option("--task", default=WALL_DISTANCE.name, show_default=True, help="What it may sign for.")
+@click.option(
+    "--deployment",
+    "deployments",
+    multiple=True,
+    default=("*",),
+    show_default=True,
+    help="Where its models may go: a name, or a pattern with `*`; several times for several.",
+)
 @json_option
 def init(
     *,
@@ -35,6 +43,7 @@ def init(
     trainer: Path,
     trainer_name: str,
     task: str,
+    deployments: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Create keys and the first signed metadata of owner, server and one training worker."""
@@ -45,9 +54,60 @@ def init(
         trainer_dir=trainer,
         trainer_name=trainer_name,
         task=task,
+        deployments=deployments,
         clock=SystemClock(),
     )
     emit(done, as_json=as_json, text=_text(done))
+
+
+@releases.command(
+    epilog="Example: parkfleet releases rotate --owner var/owner --server-state var/server "
+    "--role timestamp --role snapshot"
+)
+@click.option("--owner", "owner_dir", type=_FOLDER, required=True, help="Where its keys lie.")
+@click.option("--server-state", type=_FOLDER, required=True, help="The server's state folder.")
+@click.option(
+    "--role",
+    "roles",
+    type=click.Choice(tending.ROLES),
+    multiple=True,
+    help="Whose key is replaced; several times for several. Without it all keys stay.",
+)
+@json_option
+def rotate(*, owner_dir: Path, server_state: Path, roles: tuple[str, ...], as_json: bool) -> None:
+    """Replace keys, and let root and targets live anew; cars follow by themselves."""
+    done = tending.rotate(
+        owner_dir=owner_dir, server_state=server_state, roles=set(roles), clock=SystemClock()
+    )
+    keys = ", ".join(done.roles) or "none"
+    text = (
+        f"new keys: {keys}\n"
+        f"  root     version {done.root_version}, until {done.root_expires}\n"
+        f"  targets  version {done.targets_version}, until {done.targets_expires}"
+    )
+    emit(done, as_json=as_json, text=text)
+
+
+@releases.command(
+    epilog="Example: parkfleet releases withdraw 3fa2b41c --owner var/owner "
+    "--server-state var/server"
+)
+@click.argument("model")
+@click.option("--owner", "owner_dir", type=_FOLDER, required=True, help="Where its keys lie.")
+@click.option("--server-state", type=_FOLDER, required=True, help="The server's state folder.")
+@json_option
+def withdraw(*, model: str, owner_dir: Path, server_state: Path, as_json: bool) -> None:
+    """Withdraw the release of MODEL (the first digits of its digest): no car takes it any more.
+
+    Cars that committed it may then go back to an older one; pin the deployment to that.
+    """
+    done = tending.withdraw(
+        owner_dir=owner_dir, server_state=server_state, model=model, clock=SystemClock()
+    )
+    text = (
+        f"withdrawn: release {done.release_seq} of {done.series} (targets {done.targets_version})"
+    )
+    emit(done, as_json=as_json, text=text)
 
 
 def _text(done: Initialised) -> str:

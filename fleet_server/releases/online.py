@@ -20,16 +20,15 @@ models/{sha256}.tflite
 """
 
 import logging
-import re
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from tuf.api.metadata import MetaFile, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import MetaFile, Root, Timestamp
 
-from fleet_server.releases import acceptance, metadata
-from fleet_server.releases.keys import load_signer
+from fleet_server.releases import acceptance, metadata, state
+from fleet_server.releases.keys import load_role_signer
 from fleet_server.releases.owner import OnlineKeys
+from fleet_server.releases.state import State
 from fleet_server.releases.store import FolderStore, Store
 from shared.clock import Clock
 from shared.errors import RefusedError, UsageError
@@ -40,32 +39,9 @@ from shared.releases import (
     TARGETS_VALID,
     TIMESTAMP_VALID,
     Release,
-    from_custom,
 )
 
 logger = logging.getLogger(__name__)
-
-_TIMESTAMP = "metadata/timestamp.json"
-_TARGETS = "targets.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _State:
-    """What the timestamp in force vouches for; files by TUF's names, `roots` oldest first."""
-
-    roots: dict[str, bytes]
-    timestamp: Timestamp
-    snapshot: Snapshot
-    targets: Targets
-    roles: dict[str, Targets]
-    files: dict[str, bytes]
-
-    def releases(self) -> dict[str, Release]:
-        return {
-            path: from_custom(target.custom)
-            for role in self.roles.values()
-            for path, target in role.targets.items()
-        }
 
 
 class OnlineRepository:
@@ -86,7 +62,7 @@ class OnlineRepository:
     @property
     def is_initialised(self) -> bool:
         """Whether `parkfleet releases init` has been here."""
-        return self._store.read(_TIMESTAMP) is not None
+        return state.is_initialised(self._store)
 
     def accept(self, *, role: str, role_metadata: bytes, model: bytes) -> Release:
         """Take version n+1 of a trainer's `role` and the model that it adds; return the release.
@@ -97,25 +73,25 @@ class OnlineRepository:
             UsageError: the repository is not initialised, damaged, or a key is missing.
         """
         with self._store.lock():
-            state = self._load()
-            if role not in state.roles:
+            held = self._load()
+            if role not in held.roles:
                 raise RefusedError(f"the release owner delegated to no role {role[:64]!r}")
-            current = state.roles[role]
-            if role_metadata == state.files[f"{current.version}.{role}.json"]:
-                return _newest(state, model)
+            current = held.roles[role]
+            if role_metadata == held.files[f"{current.version}.{role}.json"]:
+                return _newest(held, model)
             sent, target, release = acceptance.check(
-                owner=state.targets,
+                owner=held.targets,
                 role=role,
                 current=current,
                 proposed=role_metadata,
                 model=model,
-                releases=state.releases(),
+                releases=held.releases(),
                 now=self._now(),
             )
             self._store.write(_model_name(release.manifest.sha256), model)
             self._store.write(f"metadata/{sent.version}.{role}.json", role_metadata)
             changed = {f"{role}.json": metadata.describe(sent.version, role_metadata)}
-            self._advance(state, changed)
+            self._advance(held, changed)
         logger.info(
             "release_accepted role=%s version=%d path=%s release_seq=%d",
             *(role, sent.version, target.path, release.release_seq),
@@ -130,16 +106,43 @@ class OnlineRepository:
             UsageError: the repository is not initialised, damaged, or a key is missing.
         """
         with self._store.lock():
-            state = self._load()
+            held = self._load()
             now = self._now()
-            if metadata.is_due(state.snapshot.expires, SNAPSHOT_VALID, now):
-                self._advance(state, {})
-            elif metadata.is_due(state.timestamp.expires, TIMESTAMP_VALID, now):
-                self._write_timestamp(state.timestamp, state.timestamp.snapshot_meta, now)
+            if metadata.is_due(held.snapshot.expires, SNAPSHOT_VALID, now):
+                self._advance(held, {})
+            elif metadata.is_due(held.timestamp.expires, TIMESTAMP_VALID, now):
+                self._write_timestamp(
+                    held.timestamp, held.timestamp.snapshot_meta, now, self._signers(held.root)
+                )
             else:
                 return False
         logger.info("release_metadata_refreshed")
         return True
+
+    def accept_owner(self, *, root: bytes | None = None, targets: bytes | None = None) -> None:
+        """Take version n+1 of what the release owner signs, and vouch for it.
+
+        Keys that a new root gives to the server lie in its folder already (`keys.next_path`).
+
+        Raises:
+            RefusedError: it is not version n+1, not signed as it must be, or names keys that this
+                server does not hold.
+            RetryLaterError: the disk is full.
+            UsageError: the repository is not initialised, damaged, or a key is missing.
+        """
+        with self._store.lock():
+            held = self._load()
+            rooted = held.root if root is None else acceptance.check_root(held.root, root)
+            signers = self._signers(rooted)
+            changed: dict[str, MetaFile] = {}
+            if targets is not None:
+                sent = acceptance.check_owner(rooted, held.targets, targets, self._now())
+                self._store.write(f"metadata/{sent.version}.targets.json", targets)
+                changed["targets.json"] = metadata.describe(sent.version, targets)
+            if root is not None:
+                self._store.write(f"metadata/{rooted.version}.root.json", root)
+            self._advance(held, changed, signers)
+        logger.info("owner_metadata_accepted root=%s targets=%s", bool(root), bool(targets))
 
     def metadata_files(self) -> dict[str, bytes]:
         """Return every metadata file a car may ask for, under the name by which TUF asks.
@@ -147,8 +150,8 @@ class OnlineRepository:
         Raises:
             UsageError: the repository is not initialised or damaged.
         """
-        state = self._load()
-        return {**state.roots, **state.files}
+        held = self._load()
+        return {**held.roots, **held.files}
 
     def targets(self) -> dict[str, Release]:
         """Return every release by its path, oldest first within a trainer's role.
@@ -188,101 +191,52 @@ class OnlineRepository:
         Raises:
             UsageError: the repository is not initialised or damaged.
         """
-        state = self._load()
-        root = metadata.read(Root, list(state.roots.values())[-1]).signed
-        roles = {"targets": state.targets, **state.roles}
+        held = self._load()
+        roles = {"targets": held.targets, **held.roles}
         return {
-            "root": (root.expires, ROOT_VALID),
+            "root": (held.root.expires, ROOT_VALID),
             **{name: (role.expires, TARGETS_VALID) for name, role in roles.items()},
         }
 
     def _now(self) -> datetime:
         return metadata.moment(self._clock.utc_us())
 
-    def _roots(self) -> dict[str, bytes]:
-        """Return the roots by name, oldest first."""
-        found = (re.fullmatch(r"(\d+)\.root\.json", name) for name in self._store.names("metadata"))
-        versions = sorted(int(match[1]) for match in found if match)
-        names = [f"{version}.root.json" for version in versions]
-        return {name: self._read(name) for name in names}
+    def _load(self) -> State:
+        return state.load(self._store)
 
-    def _load(self) -> _State:
-        if not self.is_initialised:
-            raise UsageError(_MISSING)
-        try:
-            return self._follow()
-        except (RefusedError, LookupError) as error:
-            raise UsageError(
-                f"the release repository is damaged, restore it from a backup: {error}"
-            ) from None
-
-    def _follow(self) -> _State:
-        """Follow the timestamp to every file in force, checking each against what names it."""
-        files: dict[str, bytes] = {"timestamp.json": self._read("timestamp.json")}
-
-        def named(name: str, meta: MetaFile) -> bytes:
-            data = self._read(f"{meta.version}.{name}")
-            if metadata.describe(meta.version, data) != meta:
-                raise RefusedError(f"{meta.version}.{name} is not the file that was signed for")
-            files[f"{meta.version}.{name}"] = data
-            return data
-
-        roots = self._roots()
-        root = metadata.read(Root, list(roots.values())[-1]).signed
-        timestamp = metadata.read(Timestamp, files["timestamp.json"]).signed
-        snapshot = metadata.read(Snapshot, named("snapshot.json", timestamp.snapshot_meta)).signed
-        owner = metadata.read(Targets, named(_TARGETS, snapshot.meta[_TARGETS]))
-        metadata.verify(root, Targets.type, owner)
-        roles = {
-            name.removesuffix(".json"): metadata.read(Targets, named(name, meta)).signed
-            for name, meta in snapshot.meta.items()
-            if name != _TARGETS
-        }
-        return _State(
-            roots=roots,
-            timestamp=timestamp,
-            snapshot=snapshot,
-            targets=owner.signed,
-            roles=roles,
-            files=files,
-        )
-
-    def _read(self, name: str) -> bytes:
-        data = self._store.read(f"metadata/{name}")
-        if data is None:
-            raise RefusedError(f"{name} is missing")
-        return data
-
-    def _advance(self, state: _State, changed: dict[str, MetaFile]) -> None:
+    def _advance(
+        self, held: State, changed: dict[str, MetaFile], signers: OnlineKeys | None = None
+    ) -> None:
         """Write the next snapshot and, last, the timestamp that puts it in force."""
         now = self._now()
-        snapshot = metadata.next_snapshot(state.snapshot, changed, now)
-        data = metadata.sign(snapshot, self._signers().snapshot)
+        signers = signers or self._signers(held.root)
+        snapshot = metadata.next_snapshot(held.snapshot, changed, now)
+        data = metadata.sign(snapshot, signers.snapshot)
         self._store.write(f"metadata/{snapshot.version}.snapshot.json", data)
-        self._write_timestamp(state.timestamp, metadata.describe(snapshot.version, data), now)
+        described = metadata.describe(snapshot.version, data)
+        self._write_timestamp(held.timestamp, described, now, signers)
 
-    def _write_timestamp(self, last: Timestamp, snapshot: MetaFile, now: datetime) -> None:
+    def _write_timestamp(
+        self, last: Timestamp, snapshot: MetaFile, now: datetime, signers: OnlineKeys
+    ) -> None:
         timestamp = metadata.next_timestamp(last, snapshot, now)
-        self._store.write(_TIMESTAMP, metadata.sign(timestamp, self._signers().timestamp))
+        self._store.write(state.TIMESTAMP, metadata.sign(timestamp, signers.timestamp))
 
-    def _signers(self) -> OnlineKeys:
+    def _signers(self, root: Root) -> OnlineKeys:
         return OnlineKeys(
-            snapshot=load_signer(self._keys / "snapshot.key"),
-            timestamp=load_signer(self._keys / "timestamp.key"),
+            snapshot=load_role_signer(self._keys, "snapshot", root),
+            timestamp=load_role_signer(self._keys, "timestamp", root),
         )
-
-
-_MISSING = "there is no release repository yet: run `parkfleet releases init` first"
 
 
 def _model_name(sha256: str) -> str:
     return f"models/{sha256}.tflite"
 
 
-def _newest(state: _State, model: bytes) -> Release:
+def _newest(held: State, model: bytes) -> Release:
     """Return the release that holds `model`, asked for a second time."""
     digest = sha256_hex(model)
-    for release in state.releases().values():
+    for release in held.releases().values():
         if release.manifest.sha256 == digest:
             return release
     raise RefusedError(f"the metadata in force names no model {digest}")

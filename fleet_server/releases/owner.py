@@ -7,7 +7,7 @@ Laws:
 - pure functions of keys and a moment; the shell (`cli`) writes what they return, in their order.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -23,7 +23,13 @@ from tuf.api.metadata import (
 from fleet_server.releases.metadata import describe, next_snapshot, next_timestamp, sign
 from shared.errors import UsageError
 from shared.ids import is_name
-from shared.releases import ROOT_VALID, TARGETS_VALID, delegated_paths
+from shared.releases import (
+    ROOT_VALID,
+    TARGETS_VALID,
+    WITHDRAWN,
+    delegated_paths,
+    withdrawn_in,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,11 +50,15 @@ class OnlineKeys:
 
 @dataclass(frozen=True, kw_only=True)
 class Trainer:
-    """A training worker's role: its name, its key and the task that it may sign models for."""
+    """A training worker's role: its name, its key, and what it may sign models for.
+
+    `deployments` are names, or patterns in which `*` stands for any.
+    """
 
     name: str
     key: Key
     task: str
+    deployments: tuple[str, ...] = ("*",)
 
 
 def check_trainer_name(name: str) -> None:
@@ -87,6 +97,36 @@ def new_targets(trainers: Sequence[Trainer], now: datetime) -> Targets:
     return Targets(expires=now + TARGETS_VALID, delegations=Delegations(keys=keys, roles=roles))
 
 
+def next_root(current: Root, keys: Mapping[str, Key], now: datetime) -> Root:
+    """Return the root after `current`, valid anew, with `keys` in the place of those of a role."""
+    root = Root.from_dict(current.to_dict())
+    for role, key in keys.items():
+        for former in list(root.roles[role].keyids):
+            root.revoke_key(former, role)
+        root.add_key(key, role)
+    root.version += 1
+    root.expires = now + ROOT_VALID
+    return root
+
+
+def next_targets(
+    current: Targets, now: datetime, *, withdrawn: Mapping[str, Collection[int]] | None = None
+) -> Targets:
+    """Return the targets after `current`, valid anew, that withdraw those in `withdrawn` too."""
+    targets = Targets.from_dict(current.to_dict())
+    before = withdrawn_in(targets.unrecognized_fields)
+    known = {series: set(numbers) for series, numbers in before.items()}
+    for series, numbers in (withdrawn or {}).items():
+        known.setdefault(series, set()).update(numbers)
+    if known:
+        targets.unrecognized_fields[WITHDRAWN] = {
+            series: sorted(numbers) for series, numbers in sorted(known.items())
+        }
+    targets.version += 1
+    targets.expires = now + TARGETS_VALID
+    return targets
+
+
 def new_repository(
     *,
     owner: OwnerKeys,
@@ -121,5 +161,5 @@ def _role(trainer: Trainer) -> DelegatedRole:
         keyids=[trainer.key.keyid],
         threshold=1,
         terminating=True,
-        paths=delegated_paths(trainer.task),
+        paths=delegated_paths(trainer.task, trainer.deployments),
     )

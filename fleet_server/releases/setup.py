@@ -7,6 +7,7 @@ Laws:
 - the owner's keys do not lie where server or trainer can read them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,7 @@ def initialise(
     trainer_name: str,
     task: str,
     clock: Clock,
+    deployments: Sequence[str] = ("*",),
 ) -> Initialised:
     """Create the repository of a fleet: owner's, server's and one training worker's part.
 
@@ -50,6 +52,11 @@ def initialise(
     """
     if not is_name(task):
         raise UsageError(f"no task may be called {task!r}: letters, digits, '_', '.', '-'")
+    for each in deployments:
+        if not is_name(each.replace("*", "x")):
+            raise UsageError(
+                f"no deployment may be called {each!r}: as a name, or '*' for any part"
+            )
     _check_folders(owner_dir, server_state, trainer_dir)
     folder = server_state / "releases"
     store = FolderStore(folder)
@@ -66,7 +73,12 @@ def initialise(
             snapshot=load_or_create_signer(folder / "keys" / "snapshot.key"),
             timestamp=load_or_create_signer(folder / "keys" / "timestamp.key"),
         ),
-        trainer=Trainer(name=trainer_name, key=trainer_signer.public_key, task=task),
+        trainer=Trainer(
+            name=trainer_name,
+            key=trainer_signer.public_key,
+            task=task,
+            deployments=tuple(deployments),
+        ),
         trainer_signer=trainer_signer,
         now=metadata.moment(clock.utc_us()),
     )

@@ -24,6 +24,8 @@ class DesiredState:
     deployment: str
     target: str | None
     upload: UploadLevel
+    candidate: str | None = None
+    harm: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ def next_state(
     deployment: str,
     target: str | None,
     upload: UploadLevel = "pictures",
+    candidate: str | None = None,
+    harm: bool = False,
     again: bool = False,
 ) -> DesiredState | None:
     """Return the state to set on a car in `deployment` whose latest model is at `target`.
@@ -73,6 +77,7 @@ def next_state(
     same = current is not None and (
         (current.epoch, current.deployment, current.target, current.upload)
         == (epoch, deployment, target, upload)
+        and (current.candidate, current.harm) == (candidate, harm)
     )
     if same and not again:
         return None
@@ -83,4 +88,6 @@ def next_state(
         deployment=deployment,
         target=target,
         upload=upload,
+        candidate=candidate,
+        harm=harm,
     )

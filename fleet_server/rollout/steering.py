@@ -2,42 +2,87 @@
 
 Laws:
 - a step reads and decides; what it returns writes, in the same transaction;
-- `rules` holds them: this module reads and writes.
+- `rules` and `stages` hold the rules: this module reads and writes.
 """
 
 import logging
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, Row, and_, case, insert, not_, or_, select, update
 
 from fleet_server import logbook
+from fleet_server.rollout import stages
+from fleet_server.rollout.offering import (
+    IS_BLIND,
+    cars_of,
+    may_lead_the_blind,
+    offered_by,
+    open_rollout,
+)
 from fleet_server.rollout.rules import Version, to_promote
+from fleet_server.rollout.stages import PLANS, Strategy, Verdict
 from fleet_server.storage.database import Change
-from fleet_server.storage.tables import deployments, desired, devices, models
+from fleet_server.storage.rollout_tables import rollouts
+from fleet_server.storage.tables import deployments, desired, devices, models, verdicts
 
 logger = logging.getLogger(__name__)
 
 
-def promote(connection: Connection, deployment: str, now_utc_us: int) -> Change | None:
-    """Make the newest registered model the deployment's `latest`, where it is not."""
+def begin(
+    connection: Connection, deployment: str, now_utc_us: int, strategy: Strategy
+) -> Change | None:
+    """Begin the rollout of the newest registered model, or promote it at once.
+
+    That is where it is the first one, or where the strategy says so. One model at a time; one whose
+    rollout was aborted is not begun again.
+    """
     latest = connection.scalar(select(deployments.c.latest_model).filter_by(name=deployment))
     # By its release number, which rises with every release: one that was registered late, after a
     # newer one, is refused by every car that runs the newer.
     newest = select(models).filter_by(deployment=deployment).order_by(models.c.release_seq.desc())
+    rows = connection.execute(newest.limit(1)).all()
     version = to_promote(
         latest,
-        [
-            Version(sha256=row.sha256, version=row.version, path=row.path)
-            for row in connection.execute(newest.limit(1))
-        ],
+        [Version(sha256=row.sha256, version=row.version, path=row.path) for row in rows],
     )
     if version is None:
         return None
-    return lambda c: _promote(c, deployment, version, latest, now_utc_us)
+    if latest is None or strategy == "direct":
+        reason = f"v{version.version} is the newest model trained for {deployment}"
+        return lambda c: _promote(
+            c, deployment, version, latest=latest, reason=reason, evidence={}, now_utc_us=now_utc_us
+        )
+    known = connection.scalar(select(rollouts.c.id).filter_by(model=version.sha256).limit(1))
+    if known is not None or open_rollout(connection, deployment) is not None:
+        return None
+    harm = _was_harmed(connection, latest)
+    return lambda c: _begin(
+        c, deployment, version, strategy=strategy, harm=harm, now_utc_us=now_utc_us
+    )
+
+
+def move(connection: Connection, deployment: str, now_utc_us: int) -> Change | None:
+    """Judge the stage of a running rollout: on to the next one, paused, or promoted."""
+    rollout = open_rollout(connection, deployment)
+    if rollout is None or rollout.state != "running":
+        return None
+    verdict = stages.judge(
+        PLANS[rollout.strategy],
+        rollout.id,
+        rollout.stage,
+        cars_of(connection, rollout),
+        elapsed_us=now_utc_us - rollout.stage_since_utc_us,
+    )
+    return None if verdict is None else lambda c: _move(c, rollout, verdict, now_utc_us)
 
 
 def steer(connection: Connection, deployment: str, now_utc_us: int) -> Change | None:
-    """Set the desired state of those cars that are not told yet to run what is wanted there."""
+    """Set the desired state of those cars that are not told yet what is wanted there."""
     path = logbook.wanted_path(deployment).scalar_subquery()
+    offered = _offered(connection, deployment)
+    is_offered = devices.c.name.in_(offered.cars)
+    wanted = case((is_offered, offered.path), else_=None)
     behind = (
         select(devices.c.name)
         .outerjoin(desired, desired.c.id == devices.c.desired)
@@ -45,23 +90,134 @@ def steer(connection: Connection, deployment: str, now_utc_us: int) -> Change | 
         .where(
             desired.c.id.is_(None)
             | desired.c.target.is_distinct_from(path)
+            | desired.c.candidate.is_distinct_from(wanted)
             | (desired.c.deployment != deployment)
         )
     )
+    waits = and_(IS_BLIND, desired.c.target.is_not(None), desired.c.deployment == deployment)
+    if _holds_back(connection, deployment):
+        behind = behind.where(or_(desired.c.id.is_(None), not_(waits)))
     cars = list(connection.scalars(behind))
     return (lambda c: _steer(c, deployment, cars, now_utc_us)) if cars else None
 
 
+def _holds_back(connection: Connection, deployment: str) -> bool:
+    """Tell whether cars without a reference sensor wait for others with the latest model."""
+    row = connection.execute(select(deployments).filter_by(name=deployment)).one()
+    if row.pinned_version is not None or row.latest_model is None:
+        return False
+    return not may_lead_the_blind(connection, row.latest_model)
+
+
+@dataclass(frozen=True)
+class _Offered:
+    path: str | None = None
+    cars: tuple[str, ...] = ()
+
+
+def _offered(connection: Connection, deployment: str) -> _Offered:
+    rollout = open_rollout(connection, deployment)
+    if rollout is None:
+        return _Offered()
+    names = offered_by(rollout, cars_of(connection, rollout))
+    return _Offered(rollout.path, tuple(sorted(names)))
+
+
+def _was_harmed(connection: Connection, model: str) -> bool:
+    return connection.scalar(select(verdicts.c.id).filter_by(model=model).limit(1)) is not None
+
+
+def _begin(
+    connection: Connection,
+    deployment: str,
+    version: Version,
+    *,
+    strategy: Strategy,
+    harm: bool,
+    now_utc_us: int,
+) -> None:
+    reason = f"v{version.version} is tried: {strategy}"
+    logbook.write(
+        connection,
+        utc_us=now_utc_us,
+        deployment=deployment,
+        kind="rollout-begin",
+        reason=reason,
+        evidence={"version": version.version, "strategy": strategy, "harm": harm},
+        model=version.sha256,
+    )
+    connection.execute(
+        insert(rollouts).values(
+            deployment=deployment,
+            model=version.sha256,
+            path=version.path,
+            strategy=strategy,
+            harm=harm,
+            state="running",
+            stage=0,
+            stage_since_utc_us=now_utc_us,
+            begun_utc_us=now_utc_us,
+            reason=reason,
+        )
+    )
+    logger.info("rollout_begun deployment=%s version=%d", deployment, version.version)
+
+
+_ENDS = {"advance": "running", "pause": "paused", "end": "ended"}
+
+
+def _move(connection: Connection, rollout: Row[Any], verdict: Verdict, now_utc_us: int) -> None:
+    evidence: dict[str, object] = {"stage": rollout.stage, **asdict(verdict.count)}
+    values: dict[str, object] = {"state": _ENDS[verdict.move], "reason": verdict.reason}
+    if verdict.move == "advance":
+        values |= {"stage": rollout.stage + 1, "stage_since_utc_us": now_utc_us}
+    connection.execute(update(rollouts).where(rollouts.c.id == rollout.id).values(**values))
+    if verdict.move == "end":
+        row = connection.execute(select(models).filter_by(sha256=rollout.model)).one()
+        version = Version(sha256=row.sha256, version=row.version, path=row.path)
+        latest = connection.scalar(
+            select(deployments.c.latest_model).filter_by(name=rollout.deployment)
+        )
+        reason = f"v{version.version} is better: {verdict.reason}"[:500]
+        _promote(
+            connection,
+            rollout.deployment,
+            version,
+            latest=latest,
+            reason=reason,
+            evidence=evidence,
+            now_utc_us=now_utc_us,
+        )
+        return
+    logbook.write(
+        connection,
+        utc_us=now_utc_us,
+        deployment=rollout.deployment,
+        kind=f"rollout-{verdict.move}",
+        reason=verdict.reason,
+        evidence=evidence,
+        model=rollout.model,
+    )
+    logger.info("rollout_moved deployment=%s move=%s", rollout.deployment, verdict.move)
+
+
 def _promote(
-    connection: Connection, deployment: str, version: Version, latest: str | None, now_utc_us: int
+    connection: Connection,
+    deployment: str,
+    version: Version,
+    *,
+    latest: str | None,
+    reason: str,
+    evidence: dict[str, object],
+    now_utc_us: int,
 ) -> None:
     logbook.write(
         connection,
         utc_us=now_utc_us,
         deployment=deployment,
         kind="promote",
-        reason=f"v{version.version} is the newest model trained for {deployment}",
-        evidence={"version": version.version, "before": latest},
+        reason=reason,
+        evidence={"version": version.version, "before": latest, **evidence},
         model=version.sha256,
     )
     connection.execute(

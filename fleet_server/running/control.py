@@ -52,7 +52,10 @@ class Control:
         rules = learning.rules(settings)
         silent_us = round(settings.heartbeat_silence_s * 1e6)
         self._steps: tuple[Step, ...] = (
-            steering.promote,
+            lambda connection, name, now: steering.begin(
+                connection, name, now, settings.rollout_strategy
+            ),
+            steering.move,
             steering.steer,
             lambda connection, name, now: learning.judge(connection, name, now, rules),
             lambda connection, name, now: learning.give_up(connection, name, now, rules),

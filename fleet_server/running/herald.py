@@ -3,6 +3,7 @@
 Laws:
 - on every connection all that is retained is published anew, the pieces of a model before the
   metadata that names them and both before the desired states;
+- a model that no desired state names any more is taken from the broker again;
 - what is published is read from committed rows, so that a kill loses nothing; an order is said at
   most once (`commanding`);
 - one process at a time does this: reports are ordered, and models are sent once.
@@ -24,7 +25,7 @@ from shared.clock import Clock
 from shared.errors import RefusedError, UsageError
 from shared.messages import CommandResult, Desired, ReleaseMetadata
 from shared.mqtt import Received
-from shared.releases import split
+from shared.releases import Release, split
 from shared.signing import SigningKey, seal
 
 logger = logging.getLogger(__name__)
@@ -119,23 +120,41 @@ class Herald:
     def _forget_published(self) -> None:
         self._sent_desired = 0
         self._sent_models: set[str] = set()
+        self._cleared_models: set[str] = set()
         self._sent_metadata: dict[str, bytes] = {}
+        self._released: dict[str, Release] = {}
 
     def _releases(self) -> Iterator[Outgoing]:
         files = self._repository.metadata_files()
         with self._database.read() as connection:
-            in_force = select(desired.c.target).join(devices, devices.c.desired == desired.c.id)
-            wanted = set(connection.scalars(in_force.distinct())) - self._sent_models - {None}
-        if files == self._sent_metadata and not wanted:
-            return
-        for path, release in self._repository.targets().items():
-            if path in wanted:
-                yield from self._model(release.manifest.sha256)
+            in_force = select(desired.c.target, desired.c.candidate).join(
+                devices, devices.c.desired == desired.c.id
+            )
+            named = connection.execute(in_force.distinct()).all()
+        wanted = {path for row in named for path in row if path is not None}
+        if files != self._sent_metadata:
+            self._released = self._repository.targets()
+        for path in wanted - self._sent_models:
+            if path in self._released:
+                yield from self._model(self._released[path].manifest.sha256)
         self._sent_models |= wanted
-        body = codec.encode(ReleaseMetadata(files=files))
-        yield Outgoing(topic=topics.RELEASE_METADATA.topic(), body=body, retained=True)
-        self._sent_metadata = files
-        logger.info("release_metadata_published files=%d", len(files))
+        if files != self._sent_metadata:
+            body = codec.encode(ReleaseMetadata(files=files))
+            yield Outgoing(topic=topics.RELEASE_METADATA.topic(), body=body, retained=True)
+            self._sent_metadata = files
+            logger.info("release_metadata_published files=%d", len(files))
+        yield from self._clear(wanted)
+
+    def _clear(self, wanted: set[str]) -> Iterator[Outgoing]:
+        """Take from the broker what is offered no longer, also by a server before this one."""
+        for path in set(self._released) - wanted - self._cleared_models:
+            release = self._released[path]
+            for number in range(len(release.chunks)):
+                topic = topics.RELEASE_TARGET.topic(sha256=release.manifest.sha256, n=number)
+                yield Outgoing(topic=topic, body=b"", retained=True)
+            self._cleared_models.add(path)
+        self._cleared_models -= wanted
+        self._sent_models &= wanted
 
     def _model(self, sha256: str) -> Iterator[Outgoing]:
         for number, piece in enumerate(split(self._repository.model(sha256))):
@@ -159,7 +178,9 @@ class Herald:
                 revision=row.revision,
                 deployment=row.deployment,
                 target=row.target,
+                candidate=row.candidate,
                 upload=row.upload,
+                harm=row.harm,
             )
             body = seal(message, topic=topic, key=self._key)
             yield Outgoing(topic=topic, body=body, retained=True)

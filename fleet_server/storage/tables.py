@@ -356,6 +356,8 @@ desired = Table(
     need("revision", WHOLE),
     need("deployment", Text),
     Column("target", Text),
+    Column("candidate", Text),
+    Column("harm", Boolean, nullable=False, server_default=false()),
     need("upload", Text),
     Column("decision", WHOLE),
     need("utc_us", WHOLE),

@@ -85,7 +85,7 @@ def judge(connection: Connection, deployment: str, now_utc_us: int, by: Rules) -
 
 def train(connection: Connection, deployment: str, now_utc_us: int, by: Rules) -> Change | None:
     """Queue a training job where the policy asks for one."""
-    if jobs.has_open(connection, deployment):
+    if jobs.has_open(connection, deployment) or _is_under_way(connection, deployment):
         return None
     decision = retraining.decide(
         _situation(connection, deployment, now_utc_us, by.training), by.training
@@ -103,6 +103,18 @@ def give_up(connection: Connection, deployment: str, now_utc_us: int, by: Rules)
     reason = f"its worker fell silent {job.attempt} times, {job.worker} last, in {job.stage!r}"
     logger.error("job_given_up job=%d reason=%r", job.id, reason)
     return lambda c: jobs.fail(c, job.id, reason=reason, attempt=job.attempt, utc_us=now_utc_us)
+
+
+def _is_under_way(connection: Connection, deployment: str) -> bool:
+    """Tell whether a newer model than the latest is being rolled out, or was stopped by people.
+
+    Another one for the same cause would meet the same cars.
+    """
+    newest = select(models.c.sha256).filter_by(deployment=deployment)
+    newest = newest.order_by(models.c.release_seq.desc()).limit(1)
+    latest = connection.scalar(select(deployments.c.latest_model).filter_by(name=deployment))
+    found = connection.scalar(newest)
+    return latest is not None and found is not None and found != latest
 
 
 def _latest(connection: Connection, deployment: str) -> Row[Any] | None:

@@ -29,6 +29,7 @@ from device.agent.probe import Verdict
 from device.agent.session import Agent
 from device.home import Home
 from device.journal import DriveState, Journal, JournalCounts
+from device.journal.state import OFF
 from hardware_sim.fleet_sim.links import Link
 from hardware_sim.fleet_sim.reels import Log, Reel, pairs
 from shared.clock import Clock
@@ -172,6 +173,7 @@ class Car:
 
     def _sleep(self, trip: "_Trip") -> None:
         self.passes += 1
+        _report(trip.journal, trip.boot, self._clock, state=OFF)
         self.counts = trip.journal.counts()
         self.link.close(trip.presences.say(online=False))
         trip.journal.close()
@@ -218,7 +220,7 @@ class _Trip:
     stays_until_us: int = 0
 
 
-def _report(journal: Journal, boot: str, clock: Clock) -> None:
+def _report(journal: Journal, boot: str, clock: Clock, *, state: str = "idle") -> None:
     """Say what drive would: that the model of the active slot is in memory."""
     active = next((slot for slot in journal.slots() if slot.state == "active"), None)
     journal.set_drive_state(
@@ -226,7 +228,7 @@ def _report(journal: Journal, boot: str, clock: Clock) -> None:
             boot=boot,
             loaded=active.sha256 if active else None,
             release_seq=active.release_seq if active else 0,
-            state="idle",
+            state=state,
             utc_us=clock.utc_us(),
         )
     )

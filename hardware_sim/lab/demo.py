@@ -2,8 +2,8 @@
 
 The story: two cars park by their range sensor and learn; a first model comes and they park by
 camera, one of them with its network cut from then on; the floor turns red, the measured error
-rises, the server sees it and has a new model trained; the error falls back; the other car's
-network returns, and it catches up.
+rises, the server sees it and has a new model trained; the car tries it beside the first and keeps
+it, the error falls back; the other car's network returns, and it catches up.
 
 Laws:
 - broker, server, trainer and cars are separate processes, driven through their own command lines
@@ -30,6 +30,8 @@ CARS = ("car-1", "car-2")
 _DRIVE_S = 240.0
 _TRAIN_S = 300.0
 _SYNC_S = 90.0
+_TRIAL = 60
+"""More manoeuvres than a trial after declared harm takes: the next order ends them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,8 @@ class Demo:
         second_car.cable.cut()
         self._drive("first model", {first_car: "beige", second_car: "beige"}, self._plan.park)
         self._drive("floor turns red", {first_car: "red", second_car: "red"}, self._plan.red)
-        second = self._await_model([first_car], known=first, what="retrained model")
+        second = self._await_model([], known=first, what="retrained model")
+        self._try(first_car, second, "red")
         self._drive("retrained", {first_car: "red"}, self._plan.after)
         self._drive("old floor again", {first_car: "beige"}, self._plan.after // 2)
         second_car.cable.restore()
@@ -165,16 +168,21 @@ class Demo:
     ) -> None:
         scenes = sorted(set(floors.values()))
         stage = self._view.begin(f"{name}: {manoeuvres} manoeuvres on a {scenes[0]} floor")
-        phase = Phase(name, scenes[0])
+        phase = self._tell(name, floors, manoeuvres, by=by)
+        self._wait(name, lambda: self._all_done(floors, manoeuvres), _DRIVE_S)
+        self._view.end(stage)
+        phase.seconds = stage.seconds or 0.0
+
+    def _tell(self, name: str, floors: dict[Car, str], manoeuvres: int, *, by: str) -> Phase:
+        """Tell each car's person what to drive next; return the phase that begins with it."""
+        phase = Phase(name, min(floors.values()))
         for car, scene in floors.items():
             car.tell(Floor(scene=scene, manoeuvres=manoeuvres, by=by))
             phase.runs[car.name] = car.run
             phase.loaded[car.name] = self._fleet.journal_counts(car)["loaded"]
             self._view.scene.cars[car.name].floor = scene
-        self._wait(name, lambda: self._all_done(floors, manoeuvres), _DRIVE_S)
         self._phases.append(phase)
-        self._view.end(stage)
-        phase.seconds = stage.seconds or 0.0
+        return phase
 
     def _all_done(self, cars: Iterable[Car], manoeuvres: int) -> bool:
         done = {car.name: int(car.progress()["done"]) for car in cars}
@@ -183,11 +191,20 @@ class Demo:
         return min(done.values()) >= manoeuvres
 
     def _await_model(self, cars: list[Car], *, known: str | None, what: str) -> str:
-        stage = self._view.begin(f"{what}: decided, trained, signed, sent, loaded")
+        end = "sent, loaded" if cars else "offered"
+        stage = self._view.begin(f"{what}: decided, trained, signed, {end}")
         digest = self._wait(what, lambda: self._newer_model(known), _TRAIN_S)
         self._wait_loaded(cars, digest, what)
         self._view.end(stage, f"{self._observer.versions()[digest]} {digest[:12]}")
         return digest
+
+    def _try(self, car: Car, digest: str, scene: str) -> None:
+        """Drive until the car has found the new model to be better, and drives by it."""
+        stage = self._view.begin(f"on trial beside the first model, on a {scene} floor")
+        phase = self._tell("on trial", {car: scene}, _TRIAL, by="park")
+        self._wait_loaded([car], digest, "trial of the retrained model")
+        self._view.end(stage, f"{car.progress()['done']} manoeuvres")
+        phase.seconds = stage.seconds or 0.0
 
     def _newer_model(self, known: str | None) -> str | None:
         newest = self._observer.newest_model()

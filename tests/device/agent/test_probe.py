@@ -7,11 +7,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from device import update
 from device.agent import probe
 from device.agent.probe import ProbeProcess, Verdict, try_model
 from device.agent.shell import Shell
 from device.home import Home
+from device.update import saved as update
+from device.update.probation import LATENCY_LIMIT_US
 from shared.clock import SystemClock
 from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
@@ -66,6 +67,35 @@ def test_a_model_that_answers_as_it_did_where_it_was_made_passes_and_another_is_
     assert bad.evidence["golden_steps"] == pytest.approx(3, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        ("nan", "answered nan"),
+        ("constant", "the same estimate for every picture"),
+        ("shape", "tensor"),
+    ],
+)
+def test_a_model_that_is_signed_but_bad_is_refused(home: Home, kind: str, reason: str) -> None:
+    model, manifest = DATA / f"bad-{kind}.tflite", DATA / f"bad-{kind}.json"
+    if kind == "shape":
+        # Its worker signs what cars ask for, and sends what they cannot feed.
+        described = Manifest.from_json(manifest.read_bytes())
+        lying = msgspec.structs.replace(described, input=TINY.input)
+        manifest = home.manifest(described.sha256)
+        manifest.write_text(lying.to_json())
+    assert reason in try_model(model, manifest, SystemClock()).reason
+
+
+def test_a_model_ten_times_slower_than_allowed_is_refused() -> None:
+    """The budget is set between the two, so that this holds on any machine."""
+    quick = try_model(MODEL, DATA / "tiny.json", SystemClock())
+    budget_us = max(quick.evidence["latency_median_us"], 1.0) * 10
+    assert try_model(MODEL, DATA / "tiny.json", SystemClock(), limit_us=budget_us).reason == ""
+    slow = DATA / "bad-slow.tflite"
+    verdict = try_model(slow, DATA / "bad-slow.json", SystemClock(), limit_us=budget_us)
+    assert "an estimate takes" in verdict.reason
+
+
 def test_a_slow_model_is_refused(home: Home) -> None:
     class SlowClock(SettableClock):
         def monotonic_us(self) -> int:
@@ -101,7 +131,7 @@ def test_rubbish_and_missing_files_are_refused(home: Home) -> None:
 def test_the_child_passes_a_good_model(home: Home) -> None:
     verdict = finish(ProbeProcess(home, TINY.sha256, SystemClock()))
     assert verdict.reason == ""
-    assert verdict.evidence["latency_median_us"] < probe.LATENCY_LIMIT_US
+    assert verdict.evidence["latency_median_us"] < LATENCY_LIMIT_US
 
 
 @pytest.mark.e2e

@@ -73,7 +73,7 @@ def faults(effects: list[Effect]) -> tuple[str, ...]:
 
 def test_a_model_as_good_as_promised_raises_no_alarm(car: Car) -> None:
     serve(car)
-    watching = Watching(car.home, car.journal)
+    watching = Watching(car.home, car.journal, car.agent.updating)
     for number in range(60):
         drive(car, number, PROMISED_MM)
         assert not watching.look()
@@ -119,7 +119,7 @@ def test_interrupted_at_every_manoeuvre_none_is_skipped_or_repeated(
     car: Car, tmp_path: Path, fleet: Fleet
 ) -> None:
     serve(car)
-    steady = Watching(car.home, car.journal)
+    steady = Watching(car.home, car.journal, car.agent.updating)
     last = watch_until_alarm(car, steady, 13.0)
     other = Car(home=enrolled_home(tmp_path / "other", fleet), fleet=fleet, clock=fleet.clock)
     serve(other)
@@ -129,20 +129,22 @@ def test_interrupted_at_every_manoeuvre_none_is_skipped_or_repeated(
         drive(other, number, 13.0)
         disk.execute("ALTER TABLE watch RENAME TO away")
         with pytest.raises(RetryLaterError):
-            Watching(other.home, other.journal).look()
+            Watching(other.home, other.journal, other.agent.updating).look()
         disk.execute("ALTER TABLE away RENAME TO watch")
-        alarms += [number] if Watching(other.home, other.journal).look() else []
-        assert not Watching(other.home, other.journal).look()
+        alarms += (
+            [number] if Watching(other.home, other.journal, other.agent.updating).look() else []
+        )
+        assert not Watching(other.home, other.journal, other.agent.updating).look()
     disk.close()
     assert alarms == [last]
     assert other.journal.watch_state() == car.journal.watch_state()
-    assert Watching(other.home, other.journal).fault == steady.fault
+    assert Watching(other.home, other.journal, other.agent.updating).fault == steady.fault
     other.journal.close()
 
 
 def test_a_manoeuvre_that_is_not_closed_waits(car: Car) -> None:
     serve(car)
-    watching = Watching(car.home, car.journal)
+    watching = Watching(car.home, car.journal, car.agent.updating)
     drive(car, 0, 30.0, closes=False)
     watching.look()
     assert car.journal.watch_state() is None
@@ -153,7 +155,7 @@ def test_a_manoeuvre_that_is_not_closed_waits(car: Car) -> None:
 
 def test_a_manoeuvre_that_a_kill_cut_short_is_learnt_from_after_the_next_boot(car: Car) -> None:
     serve(car)
-    watching = Watching(car.home, car.journal)
+    watching = Watching(car.home, car.journal, car.agent.updating)
     last = watch_until_alarm(car, watching, 30.0)
     drive(car, last + 1, 30.0, closes=False)
     assert car.journal.next_unwatched() is None
@@ -166,7 +168,7 @@ def test_a_manoeuvre_that_a_kill_cut_short_is_learnt_from_after_the_next_boot(ca
 
 def test_another_model_begins_anew_and_what_the_former_said_is_no_evidence(car: Car) -> None:
     serve(car)
-    watching = Watching(car.home, car.journal)
+    watching = Watching(car.home, car.journal, car.agent.updating)
     last = watch_until_alarm(car, watching, 30.0)
     other = msgspec.structs.replace(TINY, sha256="e" * 64, metrics={"test_mae": 5.0})
     car.home.manifest(other.sha256).write_text(other.to_json())
@@ -184,7 +186,7 @@ def test_a_model_that_promises_nothing_is_not_watched_and_holds_nothing_up(
     car: Car, promised: float | None
 ) -> None:
     serve(car, promised)
-    watching = Watching(car.home, car.journal)
+    watching = Watching(car.home, car.journal, car.agent.updating)
     for number in range(20):
         drive(car, number, 300.0)
         assert not watching.look()
@@ -193,7 +195,7 @@ def test_a_model_that_promises_nothing_is_not_watched_and_holds_nothing_up(
 
 def test_the_alarm_is_told_until_the_error_was_normal_for_long(car: Car) -> None:
     serve(car)
-    watching = Watching(car.home, car.journal)
+    watching = Watching(car.home, car.journal, car.agent.updating)
     last = watch_until_alarm(car, watching, 30.0)
     for number in range(last + 1, last + 21):
         assert watching.fault

@@ -11,8 +11,9 @@ from device.drive.wishes import Wishes
 from device.home import Home
 from device.journal import Journal
 from shared.errors import RefusedError
+from shared.ids import sha256_hex
 from shared.task import WALL_DISTANCE
-from tests.device.fakes import TINY, Car, FakeClock, World
+from tests.device.fakes import DATA, TINY, Car, FakeClock, World
 
 
 @pytest.fixture
@@ -138,3 +139,93 @@ def test_a_model_is_swapped_between_manoeuvres_of_a_running_car(tmp_path: Path) 
     car.world.distance_mm = 330.0
     car.drive(8.0, {0.2: "park"})
     assert [end.source for end in car.ends()] == ["sensor", "model"]
+
+
+OTHER_BYTES = (DATA / "tiny.tflite").read_bytes() + b"\0"
+"""The same model under another digest: what follows a flatbuffer is passed over."""
+
+OTHER = msgspec.structs.replace(
+    TINY, sha256=sha256_hex(OTHER_BYTES), size_bytes=len(OTHER_BYTES), release_seq=2
+)
+
+
+def put_other(home: Home) -> None:
+    home.model(OTHER.sha256).write_bytes(OTHER_BYTES)
+    home.manifest(OTHER.sha256).write_text(OTHER.to_json())
+
+
+def follow(models: Models, *, swaps_at_once: bool = False) -> None:
+    """Let `models` look until nothing is left to load, or once where nothing is to be loaded."""
+    models.nudge()
+    if swaps_at_once:
+        models.follow()
+        return
+    for _ in range(3):
+        models.nudge()
+        models.start()
+
+
+def digests(models: Models) -> tuple[str | None, str | None]:
+    shadow = models.shadow
+    return models.digest, shadow.manifest.sha256 if shadow else None
+
+
+def test_a_candidate_is_loaded_beside_and_committed_by_a_change_of_places(
+    car: Car, journal: Journal
+) -> None:
+    models = follower(car, journal)
+    car.install()
+    put_other(car.home)
+    journal.stage_slot(OTHER.sha256, 2)
+    follow(models)
+    assert digests(models) == (TINY.sha256, OTHER.sha256)
+    journal.commit_slot(OTHER.sha256, 2, keep_asking=True)
+    follow(models, swaps_at_once=True)
+    assert digests(models) == (OTHER.sha256, TINY.sha256)
+    journal.step_back(OTHER.sha256)
+    follow(models, swaps_at_once=True)
+    assert digests(models) == (TINY.sha256, None)
+
+
+def test_a_first_model_that_is_rolled_back_leaves_the_car_to_its_sensor(
+    car: Car, journal: Journal
+) -> None:
+    models = follower(car, journal)
+    car.install()
+    follow(models)
+    journal.step_back(TINY.sha256)
+    follow(models, swaps_at_once=True)
+    assert digests(models) == (None, None)
+
+
+def test_a_candidate_that_does_not_load_is_named_and_the_model_in_service_stays(
+    car: Car, journal: Journal
+) -> None:
+    models = follower(car, journal)
+    car.install()
+    put_other(car.home)
+    car.home.model(OTHER.sha256).write_bytes(b"nonsense")
+    journal.stage_slot(OTHER.sha256, 2)
+    follow(models)
+    assert digests(models) == (TINY.sha256, None)
+    assert models.refusal.startswith(f"model {OTHER.sha256[:12]} refused")
+
+
+def test_candidate_and_model_in_service_answer_the_same_pictures_and_both_are_logged(
+    tmp_path: Path,
+) -> None:
+    car = Car(tmp_path, World())
+    car.install()
+    put_other(car.home)
+    journal = Journal.open(car.home.journal)
+    journal.stage_slot(OTHER.sha256, 2)
+    journal.close()
+    car.drive(9.0, {1.5: "park"})
+    samples, (end,) = car.samples(), car.ends()
+    assert len(samples) > 20
+    for sample in samples:
+        first, second = sample.estimates
+        assert (first.model, second.model) == (TINY.sha256, OTHER.sha256)
+        assert first.value == second.value
+    assert end.stop_estimate == samples[-1].estimates[0].value
+    assert car.world.distance_mm == pytest.approx(40.0, abs=4.0)

@@ -19,7 +19,9 @@ from fleet_server.settings import ServerSettings
 from fleet_server.tokens import Role
 from tests.fleet_server.fleet import START_US, Fleet, VirtualClock
 
-SETTINGS = ServerSettings(first_training_pairs=40, retrain_pairs=30, event_stream_s=1e-3)
+SETTINGS = ServerSettings(
+    first_training_pairs=40, retrain_pairs=30, event_stream_s=1e-3, rollout_strategy="direct"
+)
 
 
 @pytest.fixture(scope="session")

@@ -40,6 +40,8 @@ RIGHTS: dict[str, frozenset[Role]] = {
     f"POST {V1}/deployments": OPERATORS,
     f"PUT {V1}/deployments/{{name}}/version": OPERATORS,
     f"PUT {V1}/deployments/{{name}}/status": OPERATORS,
+    f"GET {V1}/deployments/{{name}}/rollout": READERS,
+    f"PUT {V1}/deployments/{{name}}/rollout": OPERATORS,
     f"GET {V1}/enrolments": READERS,
     f"POST {V1}/enrolments": OPERATORS,
     f"GET {V1}/samples": READERS,

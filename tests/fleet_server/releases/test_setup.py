@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 import pytest
-from tuf.api.metadata import Metadata, Root
+from tuf.api.metadata import Metadata, Root, Targets
 
 from fleet_server.releases import metadata
 from fleet_server.releases.online import OnlineRepository
@@ -130,3 +130,20 @@ def test_the_verb_refuses_a_file_where_a_folder_belongs(
     (tmp_path / "owner").write_text("")
     assert cli.run(arguments(tmp_path)) == 2
     assert "is a file" in capsys.readouterr().err
+
+
+def test_a_trainer_may_be_bound_to_deployments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    places = ["--deployment", "garage", "--deployment", "demo-*"]
+    assert cli.run([*arguments(tmp_path), *places]) == 0
+    files = OnlineRepository.open(tmp_path / "server", SettableClock(NOW_US)).metadata_files()
+    owner: Metadata[Targets] = metadata.read(Targets, files["1.targets.json"])
+    assert owner.signed.delegations is not None
+    (role,) = (owner.signed.delegations.roles or {}).values()
+    for name, may in {"garage": True, "demo-7": True, "yard": False, "garage2": False}.items():
+        assert role.is_delegated_path(f"wall-distance/{name}/{'a' * 64}.tflite") is may
+    capsys.readouterr()
+    other = tmp_path / "other"
+    assert cli.run([*arguments(other), "--deployment", "a/b"]) == 2
+    assert "no deployment may be called 'a/b'" in capsys.readouterr().err

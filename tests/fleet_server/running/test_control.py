@@ -18,7 +18,7 @@ from shared.releases import target_path
 from shared.topics import STATUS
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, drive, manifest
 
-SETTINGS = ServerSettings(first_training_pairs=40, retrain_pairs=30)
+SETTINGS = ServerSettings(first_training_pairs=40, retrain_pairs=30, rollout_strategy="direct")
 
 
 @pytest.fixture

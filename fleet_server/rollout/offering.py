@@ -1,0 +1,105 @@
+"""Which cars an open rollout offers its model to, and how they stand; read from the tables.
+
+Laws:
+- a car keeps the model where it reports it as loaded, and has failed it where its last word about
+  it is a refusal or a step back;
+- a car that has sent pairs and never a labelled one has no reference sensor: it takes a model once
+  `stages.SENSORS_FIRST` cars with one drive by it, and goes on with its former one until then;
+- a paused rollout offers as it did, an ended or aborted one not at all.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from sqlalchemy import Connection, Row, and_, exists, func, not_, select
+
+from fleet_server.rollout import stages
+from fleet_server.rollout.stages import PLANS, Car, Standing
+from fleet_server.storage.rollout_tables import OPEN, rollouts
+from fleet_server.storage.tables import deployments, devices, tallies
+from shared.messages import UpdateEvent
+
+# Both end at a car's first rows, by the primary key.
+_TOLD = exists().where(tallies.c.device == devices.c.name)
+_MEASURED = exists().where(tallies.c.device == devices.c.name, tallies.c.labelled > 0)
+
+IS_BLIND: Final = and_(_TOLD, not_(_MEASURED))
+"""Whether a row of `devices` is a car without a reference sensor."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a car of a rollout is told beside its target."""
+
+    candidate: str
+    harm: bool
+
+
+def open_rollout(connection: Connection, deployment: str) -> Row[Any] | None:
+    """Return the deployment's rollout that is neither ended nor aborted, or None."""
+    query = select(rollouts).where(rollouts.c.deployment == deployment, rollouts.c.state.in_(OPEN))
+    return connection.execute(query).one_or_none()
+
+
+def offer_to(connection: Connection, deployment: str, device: str) -> Offer | None:
+    """Return what `device` is offered now, or None."""
+    rollout = open_rollout(connection, deployment)
+    if rollout is None or device not in offered_by(rollout, cars_of(connection, rollout)):
+        return None
+    return Offer(candidate=rollout.path, harm=rollout.harm)
+
+
+def offered_by(rollout: Row[Any], cars: Sequence[Car]) -> set[str]:
+    """Return the names of those of `cars` that `rollout` offers its model to."""
+    plan = PLANS[rollout.strategy]
+    return stages.offered(plan, rollout.id, rollout.stage, cars)
+
+
+def cars_of(connection: Connection, rollout: Row[Any]) -> list[Car]:
+    """Return the confirmed cars of the rollout's deployment."""
+    query = select(
+        devices.c.name,
+        devices.c.loaded,
+        devices.c.update_event,
+        not_(IS_BLIND).label("has_sensor"),
+    ).where(devices.c.deployment == rollout.deployment, devices.c.state == "confirmed")
+    return [
+        Car(row.name, _standing(row, rollout), has_sensor=bool(row.has_sensor))
+        for row in connection.execute(query)
+    ]
+
+
+def may_lead_the_blind(connection: Connection, model: str) -> bool:
+    """Tell whether enough cars with a reference sensor drive by `model` for those without."""
+    query = (
+        select(func.count())
+        .select_from(devices)
+        .where(devices.c.loaded == model, devices.c.state == "confirmed", not_(IS_BLIND))
+    )
+    return (connection.scalar(query) or 0) >= stages.SENSORS_FIRST
+
+
+def waits_for_others(connection: Connection, device: str, deployment: str) -> bool:
+    """Tell whether `device` has no reference sensor and must go on with what it is told now.
+
+    A pinned version is a person's word, and for all cars.
+    """
+    row = connection.execute(
+        select(deployments.c.latest_model, deployments.c.pinned_version).filter_by(name=deployment)
+    ).one_or_none()
+    if row is None or row.pinned_version is not None or row.latest_model is None:
+        return False
+    blind = connection.scalar(select(IS_BLIND).where(devices.c.name == device))
+    return bool(blind) and not may_lead_the_blind(connection, row.latest_model)
+
+
+def _standing(row: Row[Any], rollout: Row[Any]) -> Standing:
+    if row.loaded == rollout.model:
+        return "keeps"
+    if row.update_event is None:
+        return "waiting"
+    said = msgspec.json.decode(row.update_event, type=UpdateEvent)
+    is_about = said.target == rollout.path
+    return "failed" if is_about and said.state in ("refused", "rolled_back") else "waiting"

@@ -1,0 +1,207 @@
+"""A power cut at every state and file operation of an update: none costs the car its model.
+
+`pytest --log-cli-level=info` tells how many instants were tried, and how long a car took to serve.
+"""
+
+import logging
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+
+import msgspec
+import pytest
+
+from device.agent.effects import Effect, ProbeEnded, StartProbe
+from device.drive.models import load
+from device.home import Home
+from device.journal import DriveState, Journal
+from device.update import saved
+from device.update.saved import Saved
+from shared.errors import ParkfleetError
+from shared.ids import sha256_hex
+from shared.mqtt import Connected
+from shared.samples import Estimate
+from shared.task import WALL_DISTANCE
+from tests.device.agent.world import SECOND, Car, Fleet, SettableClock, enrolled_home
+from tests.device.fakes import DATA, TINY
+from tests.device.records import manoeuvre_end, sample
+from tests.device.update.power_cuts import Cuts, watched
+
+logger = logging.getLogger(__name__)
+
+OLD = (DATA / "tiny.tflite").read_bytes()
+NEW = OLD + bytes(140_000)
+"""The same model in three pieces: what follows a flatbuffer is passed over."""
+
+SHA_OLD, SHA_NEW = TINY.sha256, sha256_hex(NEW)
+MANIFEST = msgspec.structs.replace(TINY, sha256=SHA_NEW, size_bytes=len(NEW), release_seq=2)
+BOOT = "00000001-00000000"
+
+
+@dataclass
+class Update:
+    """An update, to be begun or gone on with on any home, however often."""
+
+    fleet: Fleet
+    clock: SettableClock
+    is_first: bool
+    target: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.is_first:
+            self.old = self.fleet.release(OLD, made=TINY)
+        self.target = self.fleet.release(NEW, made=MANIFEST)
+
+    def car(self, home: Home) -> Car:
+        return Car(home=home, fleet=self.fleet, clock=self.clock)
+
+    def prepare(self, root: Path) -> Car:
+        car = self.car(enrolled_home(root, self.fleet))
+        if not self.is_first:
+            shutil.copy(DATA / "tiny.tflite", car.home.model(SHA_OLD))
+            car.home.manifest(SHA_OLD).write_text(TINY.to_json())
+            car.journal.commit_slot(SHA_OLD, 1)
+        car.journal.set_drive_state(
+            DriveState(
+                boot=BOOT, loaded=car.journal.active_model(), release_seq=1, state="", utc_us=1
+            )
+        )
+        return car
+
+    def go_on(self, car: Car) -> None:
+        """Do what is left of the update: let its server speak, send pieces, probe, drive."""
+        effects = [*car.agent.handle(Connected()), *car.metadata()]
+        target, candidate = (self.target, None) if self.is_first else (None, self.target)
+        effects += car.wish(target, candidate=candidate, harm=not self.is_first)
+        self._pass_probes(car, effects)
+        for piece in car.pieces(NEW):
+            self._pass_probes(car, car.agent.handle(piece))
+        for number in range(1, 12):
+            if state(car).state == "shadowing":
+                self._drive(car, number)
+
+    def _pass_probes(self, car: Car, effects: list[Effect]) -> None:
+        # After a start the probe was begun before anybody looked.
+        begun = any(isinstance(each, StartProbe) for each in effects)
+        if begun or state(car).state == "probing":
+            car.agent.handle(ProbeEnded(target=self.target, reason="", evidence={}))
+
+    def _drive(self, car: Car, number: int) -> None:
+        estimates = (Estimate(model=SHA_OLD, value=150.0), Estimate(model=SHA_NEW, value=106.0))
+        samples = [
+            sample(100 * number + n, boot=BOOT, manoeuvre=number, estimates=estimates)
+            for n in range(3)
+        ]
+        car.journal.append(
+            samples=[(each, None) for each in samples],
+            manoeuvres=[manoeuvre_end(number, boot=BOOT, pairs=3)],
+        )
+        self.clock.now_us += SECOND
+        car.agent.tick()
+
+
+def state(car: Car) -> Saved:
+    return saved.load(car.journal.update_state())
+
+
+def left_in(home: Home) -> str:
+    """Return the state in which the cut found the update."""
+    journal = Journal.open(home.journal)
+    found = saved.load(journal.update_state()).state
+    journal.close()
+    return found
+
+
+def cuts_of(update: Update, folder: Path) -> Cuts:
+    car = update.prepare(folder / "car")
+    with watched(car.home.root, folder / "cuts", car.journal.db.conn) as cuts:
+        update.go_on(car)
+    assert car.journal.active_model() == SHA_NEW
+    assert state(car).state == "idle"
+    car.journal.close()
+    return cuts
+
+
+def serves(home: Home, car: Car) -> str | None:
+    """Return the committed model, which loads in the runtime, or None where there is none."""
+    active = car.journal.active_model()
+    return None if active is None else load(home, active, WALL_DISTANCE).manifest.sha256
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_first", [False, True])
+def test_after_a_cut_at_any_instant_the_car_has_a_model_that_loads_and_the_update_ends(
+    tmp_path: Path,
+    fleet: Fleet,
+    clock: SettableClock,
+    is_first: bool,
+) -> None:
+    update = Update(fleet=fleet, clock=clock, is_first=is_first)
+    cuts = cuts_of(update, tmp_path)
+    slowest_s, seen = 0.0, set[str]()
+    for place in cuts.states.values():
+        home = Home(place)
+        seen.add(left_in(home))
+        began = perf_counter()
+        car = update.car(home)
+        served = serves(home, car)
+        slowest_s = max(slowest_s, perf_counter() - began)
+        assert served in ((None, SHA_NEW) if is_first else (SHA_OLD, SHA_NEW)), place.name
+        car.journal.db.execute("PRAGMA synchronous = OFF")
+        update.go_on(car)
+        assert serves(home, car) == SHA_NEW, place.name
+        assert state(car).state == "idle", place.name
+        car.journal.close()
+        shutil.rmtree(place)
+    # Every state, and more instants than there are lines of the table.
+    states = {"idle", "fetching", "verifying", "probing", "committing"}
+    assert seen >= (states if is_first else states | {"shadowing"})
+    assert len(cuts.states) > 60
+    logger.info(
+        "power_cuts operations=%d states=%d slowest_to_serve_s=%.3f",
+        *(cuts.operations, len(cuts.states), slowest_s),
+    )
+
+
+@pytest.mark.slow
+def test_after_a_cut_at_any_instant_of_a_step_back_the_former_model_is_in_service(
+    tmp_path: Path, fleet: Fleet, clock: SettableClock
+) -> None:
+    update = Update(fleet=fleet, clock=clock, is_first=False)
+    car = update.prepare(tmp_path / "car")
+    update.go_on(car)
+
+    def crash(car: Car) -> None:
+        for _ in range(5):
+            car.journal.start_boot(bytes(4))
+        clock.now_us += SECOND
+        car.agent.tick()
+
+    with watched(car.home.root, tmp_path / "cuts", car.journal.db.conn) as cuts:
+        crash(car)
+    car.journal.close()
+    for place in cuts.states.values():
+        home = Home(place)
+        car = update.car(home)
+        assert serves(home, car) in (SHA_OLD, SHA_NEW), place.name
+        crash(car)
+        assert serves(home, car) == SHA_OLD, place.name
+        assert state(car).state == "rolled_back", place.name
+        car.journal.close()
+
+
+def test_a_cut_that_leaves_half_of_a_model_leaves_none_that_drive_would_load(
+    tmp_path: Path, fleet: Fleet, clock: SettableClock
+) -> None:
+    update = Update(fleet=fleet, clock=clock, is_first=True)
+    car = update.prepare(tmp_path / "car")
+    update.go_on(car)
+    home = car.home
+    home.model(SHA_NEW).write_bytes(NEW[: len(NEW) // 2])
+    with pytest.raises(ParkfleetError):
+        serves(home, car)
+    car.start()
+    update.go_on(car)
+    assert serves(home, car) == SHA_NEW
+    car.journal.close()
