@@ -35,6 +35,10 @@ QUICK_CYCLES: Final = 2
 _DEPLOYMENT: Final = "yard"
 _SPEED: Final = 20.0
 _FIRST_MANOEUVRES: Final = 9
+_BETWEEN: Final = 3
+"""At most two manoeuvres that follow each other are held out for judging: one of three is learnt
+from, so that no job makes the very model of the one before, which would be refused."""
+
 _WAIT_S: Final = 300.0
 _ENDED: Final = ("done", "failed")
 
@@ -104,7 +108,7 @@ class Killing:
         return self._found(unharmed_s, kills)
 
     def _cycle(self, unharmed_s: float) -> Kill:
-        self._drive(1)
+        self._drive(_BETWEEN)
         job = self._ask()
         after_s = self._rng.uniform(0.0, unharmed_s)
         self._fleet.start_trainer()

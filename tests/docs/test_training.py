@@ -22,7 +22,7 @@ def test_what_users_of_other_tools_look_for_is_placed(tool: str) -> None:
 
 
 def test_every_step_reads_what_an_earlier_one_made() -> None:
-    made = {steps.DATASET, "settings.json"}
+    made = {steps.DATASET, "settings.json", "run.json"}
     for step in steps.STEPS:
         assert set(step.reads) <= made, step.name
         made |= set(step.makes)

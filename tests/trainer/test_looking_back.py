@@ -1,5 +1,6 @@
 """What a run leaves behind, read back by the libraries whose pages show it, and made again."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,12 +101,37 @@ def test_the_steps_name_what_they_read_and_made(done: Done) -> None:
     steps = msgspec.json.decode(folder.read("steps.json"))
     assert [each["name"] for each in steps] == STEPS
     known = {"dataset": Home(done[1]).snapshots.about(_dataset(done)).sha256}
+    known["run.json"] = folder.digest("run.json")
     for each in steps:
         # Everything that is read was made by an earlier step, to the byte.
         assert all(known[name] == digest for name, digest in each["inputs"].items())
         known |= each["outputs"]
         assert all(folder.digest(name) == digest for name, digest in each["outputs"].items())
         assert each["seconds"] >= 0
+
+
+def test_a_run_gone_on_with_under_another_claim_is_made_anew_only_where_that_matters(
+    done: Done, tmp_path: Path
+) -> None:
+    from trainer.pipeline import pipeline
+    from trainer.pipeline.kept import Begun
+
+    state = tmp_path / "state"
+    shutil.copytree(done[1], state)
+    studio = options.studio(Home(state), FastClock())
+    folder = studio.home.run(_run_id(done))
+    begun = folder.read_json("run.json", Begun)
+    order = msgspec.structs.replace(begun.order, release_seq=begun.order.release_seq + 1)
+    now = msgspec.structs.replace(begun, order=order)
+    dataset = studio.home.snapshots.load(begun.dataset_sha256, begun.task)
+    before = {each["name"]: each for each in msgspec.json.decode(folder.read("steps.json"))}
+    trained = pipeline.resume(studio, now, dataset, tell=lambda _: None)
+    # Killed after its manifest was written: the server takes it for the new release only.
+    assert trained.manifest.release_seq == order.release_seq
+    after = {each["name"]: each for each in msgspec.json.decode(folder.read("steps.json"))}
+    untouched = ("split", "fit", "quantise", "evaluate")
+    assert {name: after[name] for name in untouched} == {name: before[name] for name in untouched}
+    assert f"as release {order.release_seq}" in folder.read("model/card.md").decode()
 
 
 def _dataset(done: Done) -> str:

@@ -96,7 +96,7 @@ def make(
     )
 
     def prepare() -> None:
-        studio.notebook.log_dataset(run_id, about, place.as_uri())
+        studio.notebook.log_dataset(run_id, about, place.resolve().as_uri())
         folder.keep_json("dataset.json", about)
         folder.keep("requirements.txt", environment.requirements().encode())
         folder.keep("pipeline.mmd", steps.mermaid().encode())

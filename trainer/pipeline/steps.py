@@ -95,7 +95,7 @@ STEPS: Final[tuple[Step, ...]] = (
     Step(
         name="manifest",
         what="say what the file is",
-        reads=("model/model.tflite", "evaluation.json"),
+        reads=("run.json", "model/model.tflite", "evaluation.json"),
         makes=("model/manifest.json",),
     ),
     Step(
@@ -114,6 +114,7 @@ STEPS: Final[tuple[Step, ...]] = (
             "evaluation.json",
             "answers.npz",
             "gates.json",
+            "model/manifest.json",
         ),
         makes=("model/card.md",),
     ),
