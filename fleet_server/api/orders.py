@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException
 from pydantic import Field
 
-from fleet_server.api.access import Admin, Operator, Reader
+from fleet_server.api.access import Admin, Guarded, Operator, Reader
 from fleet_server.api.bodies import Body, DeviceText, NewErasure, PlainText, ReasonText
 from fleet_server.api.context import Served
 from fleet_server.api.filters import OfDevice, RowId
@@ -19,7 +19,10 @@ from fleet_server.erasure.erasure import Erasure, Request
 from fleet_server.reading.views import Page
 
 router = APIRouter(
-    prefix="/api/v1", tags=["orders"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["orders"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
 Arguments = Annotated[
