@@ -35,7 +35,8 @@ router = APIRouter(
     route_class=Guarded,
 )
 
-FOR_EVER = "private, max-age=31536000, immutable"
+ASK_FIRST = "private, no-cache"
+"""A picture may be kept, and is asked for before it is shown: it may be erased meanwhile."""
 
 
 @router.get(
@@ -114,7 +115,7 @@ def get_picture(
     jpeg = context.queries.picture(device, boot, sequence)
     if jpeg is None:
         raise HTTPException(404, "no picture of this pair is stored")
-    headers = {"Cache-Control": FOR_EVER, "ETag": f'"{sha256_hex(jpeg)}"'}
+    headers = {"Cache-Control": ASK_FIRST, "ETag": f'"{sha256_hex(jpeg)}"'}
     return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 

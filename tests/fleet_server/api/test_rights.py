@@ -87,6 +87,7 @@ RIGHTS: dict[str, frozenset[Role]] = {
     f"GET {V1}/erasures": READERS,
     f"POST {V1}/erasures": ADMINS,
     f"GET {V1}/erasures/{{number}}": READERS,
+    f"GET {V1}/erasures/{{number}}/events": READERS,
     f"GET {V1}/tokens": ADMINS,
     f"POST {V1}/tokens": ADMINS,
     f"POST {V1}/tokens/{{number}}/revoke": ADMINS,
@@ -176,7 +177,7 @@ def test_what_is_sent_is_not_read_before_it_is_known_who_may_send_it(
         method, path = route.split()
         if method == "GET" or not roles:
             continue
-        wrong = "trainer" if "trainer" not in roles else "viewer"
+        wrong: Role = "trainer" if "trainer" not in roles else "viewer"
         for headers, status in ((nobody, 401), (login(wrong), 403)):
             answer = client.request(
                 method,
