@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fleet_server import settings, tokens
+from fleet_server import logbook, settings, tokens
 from fleet_server.running import service
 from fleet_server.storage.opening import open_database
 from shared.cli import emit, json_option
@@ -21,6 +21,8 @@ _STATE = click.option(
 )
 
 
+_ACTOR = "command-line"
+_REASON_LENGTH = 200
 _PORT = click.IntRange(1, 65535)
 
 
@@ -72,18 +74,36 @@ def token() -> None:
     help="What the token allows; trainer stands apart from the others.",
 )
 @click.option("--name", required=True, help="Whom the token is for; the log book shows it.")
+@click.option(
+    "--reason",
+    default="made on the server's machine",
+    show_default=True,
+    help="Why, for the log book.",
+)
 @json_option
-def create(state: Path, role: tokens.Role, name: str, as_json: bool) -> None:
+def create(*, state: Path, role: tokens.Role, name: str, reason: str, as_json: bool) -> None:
     """Create a token and print it, this once: only its SHA-256 is kept."""
     if not is_name(name):
         raise UsageError(f"--name {name!r}: use letters, digits, dots, hyphens and underscores")
+    if not 3 <= len(reason.strip()) <= _REASON_LENGTH or not reason.isprintable():
+        raise UsageError(f"--reason: one line of 3 to {_REASON_LENGTH} characters")
     if not state.is_dir() or not any(state.iterdir()):
         raise UsageError(f"no server keeps its state in {state}: start it once, or mend --state")
     clock = SystemClock()
     database = open_database(state, settings.load(state, {}), clock)
     try:
         with database.write() as connection:
-            made = tokens.create(connection, name=name, role=role, utc_us=clock.utc_us())
+            now = clock.utc_us()
+            made = tokens.create(connection, name=name, role=role, utc_us=now)
+            logbook.write(
+                connection,
+                utc_us=now,
+                deployment="",
+                kind="create-token",
+                reason=reason.strip(),
+                actor=_ACTOR,
+                evidence={"token": made.id, "name": name, "role": role},
+            )
     finally:
         database.close()
     emit({"name": name, "role": role, "token": made.secret}, as_json=as_json, text=made.secret)

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 
 from fleet_server import logbook
-from fleet_server.api.access import Operator, Reader
+from fleet_server.api.access import Guarded, Operator, Reader
 from fleet_server.api.bodies import Because
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import OfDeployment, RowId
@@ -20,7 +20,10 @@ from fleet_server.telling.channels import channels, webhook_key
 from fleet_server.telling.rules import public_key
 
 router = APIRouter(
-    prefix="/api/v1", tags=["alerts"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["alerts"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
 

@@ -18,10 +18,13 @@ PlainPattern = r"^[^\x00-\x1f\x7f]*$"
 """One line: what goes into the log book must not look like another line of a log."""
 
 PlainText = Annotated[str, Field(pattern=PlainPattern, max_length=200, examples=["a word or two"])]
+ReasonPattern = r"^[^\x00-\x1f\x7f\s][^\x00-\x1f\x7f]*[^\x00-\x1f\x7f\s]$"
+"""As above, and no blanks at its ends: three of them are no reason."""
+
 ReasonText = Annotated[
     str,
     Field(
-        pattern=PlainPattern, min_length=3, max_length=200, examples=["the floor was painted red"]
+        pattern=ReasonPattern, min_length=3, max_length=200, examples=["the floor was painted red"]
     ),
 ]
 

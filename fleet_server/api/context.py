@@ -41,9 +41,10 @@ class Context:
         return Queries(self.database)
 
 
-def _context(request: Request) -> Context:
+def context_of(request: Request) -> Context:
+    """Return the parts of the server that serves `request`."""
     return cast("Context", request.app.state.context)
 
 
-Served = Annotated[Context, Depends(_context)]
+Served = Annotated[Context, Depends(context_of)]
 """A route's parameter of this type is the server's context."""

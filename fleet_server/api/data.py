@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Response
 
-from fleet_server.api.access import Operator, Reader
+from fleet_server.api.access import Guarded, Operator, Reader
 from fleet_server.api.bodies import NewAnnotation
 from fleet_server.api.context import Served
 from fleet_server.api.filters import (
@@ -29,10 +29,14 @@ from fleet_server.storage.tables import batches, manoeuvres
 from shared.ids import SampleKey, sha256_hex
 
 router = APIRouter(
-    prefix="/api/v1", tags=["data"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["data"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
-FOR_EVER = "private, max-age=31536000, immutable"
+ASK_FIRST = "private, no-cache"
+"""A picture may be kept, and is asked for before it is shown: it may be erased meanwhile."""
 
 
 @router.get(
@@ -111,7 +115,7 @@ def get_picture(
     jpeg = context.queries.picture(device, boot, sequence)
     if jpeg is None:
         raise HTTPException(404, "no picture of this pair is stored")
-    headers = {"Cache-Control": FOR_EVER, "ETag": f'"{sha256_hex(jpeg)}"'}
+    headers = {"Cache-Control": ASK_FIRST, "ETag": f'"{sha256_hex(jpeg)}"'}
     return Response(jpeg, media_type="image/jpeg", headers=headers)
 
 

@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, HTTPException
 
-from fleet_server.api.access import Operator, Reader
+from fleet_server.api.access import Guarded, Operator, Reader
 from fleet_server.api.bodies import DeploymentStatus, Pin, RolloutOrder
 from fleet_server.api.context import Served
 from fleet_server.api.filters import DeploymentName
@@ -13,7 +13,10 @@ from fleet_server.rollout import deploying, ruling
 from fleet_server.rollout.ruling import RolloutView
 
 router = APIRouter(
-    prefix="/api/v1", tags=["fleet"], responses=documented(400, 401, 403, 404, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["fleet"],
+    responses=documented(400, 401, 403, 404, 413, 422, 503),
+    route_class=Guarded,
 )
 
 

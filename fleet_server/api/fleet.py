@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException, Response
 from sqlalchemy import select
 
 from fleet_server import logbook
-from fleet_server.api.access import Operator, Reader
+from fleet_server.api.access import Guarded, Operator, Reader
 from fleet_server.api.bodies import (
     Move,
     NewDeployment,
@@ -29,7 +29,10 @@ from shared.ids import sha256_hex
 from shared.task import WALL_DISTANCE, Task
 
 router = APIRouter(
-    prefix="/api/v1", tags=["fleet"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["fleet"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
 TASKS: dict[str, Task] = {WALL_DISTANCE.name: WALL_DISTANCE}

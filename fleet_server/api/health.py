@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Response
 
-from fleet_server.api.access import Reader
+from fleet_server.api.access import Guarded, Reader
 from fleet_server.api.context import Served
 from fleet_server.api.problems import documented
 from fleet_server.reading import metrics
 
-router = APIRouter(tags=["health"])
+router = APIRouter(tags=["health"], route_class=Guarded)
 
 
 @dataclass(frozen=True, kw_only=True)

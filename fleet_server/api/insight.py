@@ -3,7 +3,7 @@
 from fastapi import APIRouter, HTTPException
 
 from fleet_server import logbook
-from fleet_server.api.access import Operator, Reader
+from fleet_server.api.access import Guarded, Operator, Reader
 from fleet_server.api.bodies import Note
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import OfDeployment, RowId
@@ -14,7 +14,10 @@ from fleet_server.reading.views import DecisionView, Page, RolloutView, VerdictV
 from shared.errors import RefusedError
 
 router = APIRouter(
-    prefix="/api/v1", tags=["insight"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["insight"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
 

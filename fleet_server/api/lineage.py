@@ -4,7 +4,7 @@ from typing import Annotated, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query
 
-from fleet_server.api.access import ReaderOrTrainer
+from fleet_server.api.access import Guarded, ReaderOrTrainer
 from fleet_server.api.bodies import NamePattern, NameText
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import Boot, DeviceId, Digest, Number, RowId, RunId
@@ -28,7 +28,10 @@ from fleet_server.training.runs import Comparison, RunView
 from shared.ids import SampleKey
 
 router = APIRouter(
-    prefix="/api/v1/lineage", tags=["lineage"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1/lineage",
+    tags=["lineage"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
 V = TypeVar("V")

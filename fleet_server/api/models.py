@@ -5,7 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, File, Form, HTTPException, Path, Response, UploadFile
 
-from fleet_server.api.access import ReaderOrTrainer, Trainer
+from fleet_server.api.access import Guarded, ReaderOrTrainer, Trainer
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import MAX_NUMBER, Digest, OfDeployment
 from fleet_server.api.links import of_first
@@ -19,7 +19,10 @@ from shared.manifest import Manifest
 from shared.releases import MAX_MODEL_BYTES
 
 router = APIRouter(
-    prefix="/api/v1", tags=["models"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["models"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
 MAX_METADATA_BYTES = 512 * 1024

@@ -2,16 +2,17 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Response
 from pydantic import Field
 
-from fleet_server.api.access import Admin, Operator, Reader
+from fleet_server.api.access import Admin, Guarded, Operator, Reader
 from fleet_server.api.bodies import Body, DeviceText, NewErasure, PlainText, ReasonText
 from fleet_server.api.context import Served
 from fleet_server.api.filters import OfDevice, RowId
 from fleet_server.api.links import of_first, of_made
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
+from fleet_server.api.streams import DOCUMENTED, respond
 from fleet_server.cars import commanding
 from fleet_server.cars.commanding import CommandView, Verb
 from fleet_server.erasure import erasure
@@ -19,7 +20,10 @@ from fleet_server.erasure.erasure import Erasure, Request
 from fleet_server.reading.views import Page
 
 router = APIRouter(
-    prefix="/api/v1", tags=["orders"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["orders"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
 Arguments = Annotated[
@@ -78,7 +82,7 @@ def get_command(number: RowId, context: Served, _who: Reader) -> CommandView:
     return found
 
 
-@router.get("/erasures", responses=of_first(("get_erasure",), number="id"))
+@router.get("/erasures", responses=of_first(("get_erasure", "follow_erasure"), number="id"))
 def list_erasures(
     context: Served, _who: Reader, cursor: Cursor = 0, limit: Limit = 100
 ) -> Page[Erasure]:
@@ -90,7 +94,7 @@ def list_erasures(
     "/erasures", status_code=202, responses=of_made(("get_erasure",), status=202, number="id")
 )
 def create_erasure(body: NewErasure, context: Served, who: Admin) -> Erasure:
-    """Have pairs and pictures deleted for good; ask for it again to see how far it is."""
+    """Have pairs and pictures deleted for good; its events tell how far it is."""
     number = erasure.begin(
         context.database,
         Request(
@@ -112,3 +116,18 @@ def get_erasure(number: RowId, context: Served, _who: Reader) -> Erasure:
     if found is None:
         raise HTTPException(404, f"there is no erasure {number}")
     return found
+
+
+@router.get(
+    "/erasures/{number}/events",
+    response_class=Response,
+    responses={**DOCUMENTED, **documented(404)},
+)
+def follow_erasure(number: RowId, context: Served, who: Reader) -> Response:
+    """Follow an erasure: an event for each change, until it has finished."""
+    get_erasure(number, context, who)
+    return respond(
+        context,
+        lambda: get_erasure(number, context, who),
+        lambda found: found.finished_utc_us is not None,
+    )

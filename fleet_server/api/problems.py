@@ -33,6 +33,7 @@ _TITLES = {
     409: "Conflict",
     413: "Too large",
     422: "Refused",
+    500: "A bug of the server",
     503: "Try again later",
 }
 
@@ -99,6 +100,11 @@ def install(app: FastAPI) -> None:
     def later(_request: Request, error: RetryLaterError) -> JSONResponse:
         logger.warning("api_retry_later reason=%r", str(error))
         return answer(503, str(error)[:300], {"Retry-After": "1"})
+
+    @app.exception_handler(Exception)
+    def bug(_request: Request, _error: Exception) -> JSONResponse:
+        # The framework raises it again once this is sent, and the web server logs it.
+        return answer(500, "the server has a bug here; its log says more")
 
     @app.exception_handler(UsageError)
     def unset(_request: Request, error: UsageError) -> JSONResponse:

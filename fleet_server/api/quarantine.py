@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from fastapi import APIRouter, HTTPException, Response
 
 from fleet_server import logbook
-from fleet_server.api.access import Operator, Reader
+from fleet_server.api.access import Guarded, Operator, Reader
 from fleet_server.api.bodies import Because
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import RowId
@@ -16,7 +16,10 @@ from fleet_server.ingest import replaying
 from fleet_server.reading.views import Page, QuarantineView
 
 router = APIRouter(
-    prefix="/api/v1", tags=["data"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["data"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
 

@@ -31,6 +31,11 @@ def note_bearer(scope: Scope, bearer: Bearer) -> None:
     scope[_WHO] = bearer
 
 
+def bearer_of(scope: Scope) -> Bearer | None:
+    """Return who calls, or None where that is not known, or not yet."""
+    return cast("Bearer | None", scope.get(_WHO))
+
+
 class Told:
     """ASGI middleware that tells of every request under `prefix`."""
 
@@ -80,7 +85,7 @@ def _route(scope: Scope) -> str:
 def _audit(scope: Scope, status: int) -> None:
     if scope["method"] in _READS:
         return
-    who: Bearer | None = scope.get(_WHO)
+    who = bearer_of(scope)
     logger.info(
         "audit actor=%s role=%s method=%s route=%s of=%s status=%d",
         *(who.name if who else "nobody", who.role if who else "none"),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Body, HTTPException, Path, Query, Response
 
-from fleet_server.api.access import ReaderOrTrainer, Trainer
+from fleet_server.api.access import Guarded, ReaderOrTrainer, Trainer
 from fleet_server.api.bodies import NamePattern, NewRun
 from fleet_server.api.context import Served
 from fleet_server.api.filters import MAX_NUMBER, RowId
@@ -16,6 +16,7 @@ from fleet_server.training.runs import ArtefactView, RunRecord, RunView, StepVie
 
 router = APIRouter(
     prefix="/api/v1/training-jobs/{number}",
+    route_class=Guarded,
     tags=["training"],
     responses=documented(400, 401, 403, 404, 413, 422, 503),
 )

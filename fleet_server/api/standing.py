@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter
 
-from fleet_server.api.access import Operator
+from fleet_server.api.access import Guarded, Operator
 from fleet_server.api.bodies import Because, Confirmation, Labels
 from fleet_server.api.context import Served
 from fleet_server.api.filters import DeviceId
@@ -12,7 +12,10 @@ from fleet_server.cars import groups, standing
 from fleet_server.reading.views import DeviceView
 
 router = APIRouter(
-    prefix="/api/v1", tags=["fleet"], responses=documented(400, 401, 403, 404, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["fleet"],
+    responses=documented(400, 401, 403, 404, 413, 422, 503),
+    route_class=Guarded,
 )
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, HTTPException
 from sqlalchemy import select
 
 from fleet_server import logbook, tokens
-from fleet_server.api.access import Admin
+from fleet_server.api.access import Admin, Guarded
 from fleet_server.api.bodies import Because, NewToken
 from fleet_server.api.context import Served
 from fleet_server.api.filters import RowId
@@ -19,7 +19,10 @@ from fleet_server.storage.pages import page as rows_after
 from fleet_server.storage.pages import views
 
 router = APIRouter(
-    prefix="/api/v1", tags=["tokens"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["tokens"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Response
 from sqlalchemy import select
 
 from fleet_server import logbook
-from fleet_server.api.access import Operator, ReaderOrTrainer, Trainer
+from fleet_server.api.access import Guarded, Operator, ReaderOrTrainer, Trainer
 from fleet_server.api.bodies import JobClaim, JobFailure, JobProgress, NewJob
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import OfDeployment, RowId
@@ -22,7 +22,10 @@ from fleet_server.training import jobs, pairs
 from shared.errors import RefusedError
 
 router = APIRouter(
-    prefix="/api/v1", tags=["training"], responses=documented(400, 401, 403, 413, 422, 503)
+    prefix="/api/v1",
+    tags=["training"],
+    responses=documented(400, 401, 403, 413, 422, 503),
+    route_class=Guarded,
 )
 
 

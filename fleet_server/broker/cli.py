@@ -1,6 +1,7 @@
 """The verb `parkfleet broker`: thin shells over `run` and `mosquitto`."""
 
 import grp
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from fleet_server.broker.users import ensure_server_user, read_all, users_path
 from shared.cli import emit, json_option
 from shared.errors import UsageError
 
+_MOSQUITTO = "mosquitto"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -101,7 +103,11 @@ def run_command(
     help="Port to listen on.",
 )
 @tls_options
-@click.option("--group", help="Group whose members may read the files: mosquitto's own.")
+@click.option(
+    "--group",
+    help="Group whose members may read the files: mosquitto's own. Default: `mosquitto`, where "
+    "root runs this, since a mosquitto that root starts becomes a user of that group.",
+)
 @click.option(
     "--follow",
     is_flag=True,
@@ -150,9 +156,11 @@ def _follow(state_dir: Path, folder: mosquitto.Folder) -> None:
 
 
 def _group(name: str | None) -> int | None:
-    if name is None:
+    if name is None and os.geteuid() != 0:
         return None
     try:
-        return grp.getgrnam(name).gr_gid
+        return grp.getgrnam(name or _MOSQUITTO).gr_gid
     except KeyError:
+        if name is None:
+            return None
         raise UsageError(f"--group {name!r}: there is no such group here") from None

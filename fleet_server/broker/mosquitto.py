@@ -59,19 +59,24 @@ class Folder:
         body = "".join(f"{line}\n" for line in lines).encode()
         path = self.path / name
         if path.exists() and path.read_bytes() == body:
+            self._give(path)
             return False
         temporary = path.with_name(f"{name}.new")
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "wb") as file:
-            if self.group is not None:
-                os.fchown(descriptor, -1, self.group)
-                os.fchmod(descriptor, 0o640)
+            self._give(temporary)
             file.write(body)
             file.flush()
             os.fsync(descriptor)
         temporary.replace(path)
         return True
+
+    def _give(self, path: Path) -> None:
+        """Let the group read `path`, a file whose group may have been another or none before."""
+        if self.group is not None:
+            os.chown(path, -1, self.group)
+            path.chmod(0o640)
 
     def make(self) -> None:
         """Make the folder and the one for mosquitto's data."""

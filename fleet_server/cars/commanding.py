@@ -36,6 +36,10 @@ ANSWER_US = 30_000_000
 SELFTEST_US = 180_000_000
 """How long that of a self-test may take, which works through all instruments."""
 
+_ARGUMENT_BYTES = COMMAND.limit_bytes // 2
+"""What leaves room for the rest of an order, which a broker drops where it is longer than the topic
+table allows."""
+
 _LOOK_US = 100_000
 _PAGE = 100
 
@@ -97,6 +101,9 @@ def order(
         checked = msgspec.convert(arguments, Texts)
     except msgspec.ValidationError as error:
         raise RefusedError(f"arguments: {error}"[:200]) from None
+    size_bytes = len(msgspec.msgpack.encode(checked))
+    if size_bytes > _ARGUMENT_BYTES:
+        raise RefusedError(f"arguments: {size_bytes} bytes, at most {_ARGUMENT_BYTES}")
     decision = logbook.write(
         connection,
         utc_us=utc_us,

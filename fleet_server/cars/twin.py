@@ -2,7 +2,8 @@
 
 Laws:
 - which report counts is decided by `registry`; this module only reads and writes;
-- a report of a car that is not enrolled is refused and leaves nothing;
+- a report of a car that is not enrolled, or is revoked, is refused and leaves nothing: a broker may
+  hold what such a car once said, and say it again;
 - each change of the model that a car reports as loaded is kept for ever;
 - a car that holds a later wish than this database knows, which was then restored from an older
   copy, is told a wish that it takes.
@@ -41,7 +42,8 @@ class Twin:
         """Store the report in `body`, received on `device`'s topic of kind `row`.
 
         Raises:
-            RefusedError: it is malformed, names another car, or the car is not enrolled.
+            RefusedError: it is malformed, names another car, or the car is not enrolled or
+                is revoked.
             RetryLaterError: the database cannot store now; nothing was changed.
         """
         message = codec.decode_on(row, body)
@@ -50,8 +52,8 @@ class Twin:
         registry.check_speaker(message, device)
         with self._database.write() as connection:
             found = connection.execute(select(devices).filter_by(name=device)).one_or_none()
-            if found is None:
-                raise RefusedError(f"unknown device {device}")
+            if found is None or found.state == "revoked":
+                raise RefusedError(f"{'unknown' if found is None else 'revoked'} device {device}")
             if isinstance(message, Presence):
                 self._presence(connection, found, message)
             elif isinstance(message, Status):

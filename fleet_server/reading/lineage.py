@@ -204,6 +204,10 @@ class Lineage:
         alert = next(iter(alerts.listed(self._database, number=number)), None)
         if alert is None:
             return None
+        if alert.verdict is None:
+            return AlertLineage(
+                alert=alert, verdict=None, since_sample=None, model=None, answers=()
+            )
         verdict = self._verdict(alert.verdict)
         with self._database.read() as connection:
             answers = connection.scalars(

@@ -5,6 +5,8 @@ Laws:
 - a name never changes its meaning; a new meaning gets a new name;
 - what the database knows is the fleet's, whichever process is asked; what is counted "by this
   process" begins at 0 with each start;
+- what an erasure lowers is a gauge: Prometheus takes a counter that falls for one that began anew,
+  and would add the whole of it;
 - no label takes a value that a car or a stranger makes up: names of deployments are operators'.
 """
 
@@ -74,7 +76,7 @@ def _each(
     return lambda numbers: {(name,): found(numbers).get(name, 0) for name in known}
 
 
-OUTCOMES = ("stored", "duplicate", "rejected", "unproven")
+OUTCOMES = ("stored", "duplicate", "rejected", "unproven", "over_quota")
 STATES = ("queued", "running", "done", "failed")
 SEVERITIES = ("warning", "critical")
 DELIVERY = ("waiting", "delivered", "given_up")
@@ -102,20 +104,20 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="pairs_stored",
-        kind="counter",
-        text="Pairs that were stored.",
+        kind="gauge",
+        text="Pairs that are stored.",
         read=_one(lambda t: t.pairs_stored),
     ),
     Family(
         name="pictures_stored",
-        kind="counter",
-        text="Pictures that were stored.",
+        kind="gauge",
+        text="Pictures that are stored.",
         read=_one(lambda t: t.pictures),
     ),
     Family(
         name="manoeuvres_stored",
-        kind="counter",
-        text="Manoeuvres that ended.",
+        kind="gauge",
+        text="Manoeuvres that ended and are stored.",
         read=_one(lambda t: t.manoeuvres),
     ),
     Family(

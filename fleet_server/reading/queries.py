@@ -2,6 +2,7 @@
 
 Laws:
 - nothing here writes;
+- a revoked car is shown by itself, and is none of its deployment's cars: nobody waits for it;
 - a list is ordered by row id; `after` is the last id seen, so that following it costs the same on
   the last page as on the first;
 - `newest=True` gives the last rows instead, still in ascending order, for pages that show the end.
@@ -81,7 +82,7 @@ class Queries:
         cars = (
             select(func.count())
             .select_from(devices)
-            .where(devices.c.deployment == deployments.c.name)
+            .where(devices.c.deployment == deployments.c.name, devices.c.state != "revoked")
             .scalar_subquery()
         )
         query = select(deployments, cars.label("devices")).where(*equal(deployments, name=name))
@@ -209,7 +210,10 @@ class Queries:
         query = (
             select(deployments, models.c.version, wanted.label("wanted"), loaded.label("loaded"))
             .join(models, models.c.sha256 == deployments.c.latest_model)
-            .outerjoin(devices, devices.c.deployment == deployments.c.name)
+            .outerjoin(
+                devices,
+                (devices.c.deployment == deployments.c.name) & (devices.c.state != "revoked"),
+            )
             .group_by(deployments.c.id, models.c.version)
             .order_by(deployments.c.id)
         )

@@ -6,6 +6,8 @@ Laws:
 - a model that no desired state names any more is taken from the broker again;
 - what is published is read from committed rows, so that a kill loses nothing; an order is said at
   most once (`commanding`);
+- a car's reports beyond `REPORTS` are not looked at, since each would cost a commit; the next one
+  says again how the car is;
 - one process at a time does this: reports are ordered, and models are sent once.
 """
 
@@ -16,6 +18,7 @@ from sqlalchemy import select
 
 from fleet_server.cars import commanding
 from fleet_server.cars.twin import Twin
+from fleet_server.ingest.quota import Quota, Quotas
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.running.bridge import Outgoing, Subscription
 from fleet_server.storage.database import Database
@@ -31,6 +34,8 @@ from shared.signing import SigningKey, seal
 logger = logging.getLogger(__name__)
 
 _REFRESH_US = 60_000_000
+REPORTS = Quota(size_bytes=4 * 1024 * 1024, rows=600)
+"""What a car may report in a minute: it does so every five seconds, and at steps of an update."""
 _REPORTS = (topics.PRESENCE, topics.STATUS, topics.UPDATE)
 
 
@@ -46,6 +51,7 @@ class Herald:
         self._key = key
         self._clock = clock
         self._twin = Twin(database, clock)
+        self._quotas = Quotas(REPORTS)
         self._next_refresh_us = 0
         self._forget_published()
 
@@ -98,11 +104,20 @@ class Herald:
     def _take(self, message: Received) -> None:
         row, parts = topics.match(message.topic) or (None, {})
         if row in _REPORTS:
-            self._twin.take(row, parts["id"], message.payload)
+            if self._admits(parts["id"], len(message.payload)):
+                self._twin.take(row, parts["id"], message.payload)
         elif row is topics.RESULT:
             self._result(parts, message.payload)
         else:
             raise RefusedError("nobody asked for it")
+
+    def _admits(self, device: str, size_bytes: int) -> bool:
+        if self._quotas.admits(device, size_bytes, self._clock.monotonic_us()):
+            self._quotas.charge(device, 1)
+            return True
+        if self._quotas.held_back(device) == 1:
+            logger.warning("reports_over_quota device=%s", device)
+        return False
 
     def _result(self, parts: dict[str, str], payload: bytes) -> None:
         result = codec.decode_on(topics.RESULT, payload)

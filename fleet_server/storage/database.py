@@ -19,6 +19,7 @@ from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, insert, select
 from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from fleet_server.storage import claims, postgresql, sqlite, tables
 from fleet_server.storage.claims import Claim
@@ -131,6 +132,8 @@ def _translated() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError) as error:
         raise RetryLaterError(f"database: {error.orig}") from error
+    except PoolTimeoutError as error:
+        raise RetryLaterError("database: all connections are in use") from error
 
 
 def _migrate(writers: Engine, name: str, clock: Clock) -> None:

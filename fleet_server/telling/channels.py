@@ -2,6 +2,7 @@
 
 Laws:
 - a side that falls silent costs a few seconds;
+- an address or a name that a person wrote wrong fails its own deliveries and nothing else;
 - a redirect is not followed: who is told is who was named in the settings;
 - a secret (a mail password, the path of a webhook) is in no error text.
 """
@@ -9,6 +10,7 @@ Laws:
 import http.client
 import smtplib
 import ssl
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +24,9 @@ from shared.signing import SigningKey
 
 _TIMEOUT_S = 5.0
 _GONE = 410
+_UNTOLD = (OSError, OverflowError, ValueError, http.client.HTTPException, smtplib.SMTPException)
+"""What the standard library raises where nobody could be told; a ValueError (and so a
+UnicodeError) where an address, a name or a password cannot be said at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,20 +58,18 @@ class Webhook:
             raise RetryLaterError(f"answered {status}")
 
     def _post(self, body: bytes, headers: dict[str, str]) -> int:
-        parts = urlsplit(self.url)
-        encrypted = parts.scheme == "https"
-        kind = http.client.HTTPSConnection if encrypted else http.client.HTTPConnection
-        path = parts.path or "/"
-        connection = kind(parts.netloc, timeout=_TIMEOUT_S)
         try:
-            connection.request(
-                "POST", f"{path}?{parts.query}" if parts.query else path, body, headers
-            )
-            return connection.getresponse().status
-        except (OSError, http.client.HTTPException) as error:
+            parts = urlsplit(self.url)
+            encrypted = parts.scheme == "https"
+            kind = http.client.HTTPSConnection if encrypted else http.client.HTTPConnection
+            path = parts.path or "/"
+            with closing(kind(parts.netloc, timeout=_TIMEOUT_S)) as connection:
+                connection.request(
+                    "POST", f"{path}?{parts.query}" if parts.query else path, body, headers
+                )
+                return connection.getresponse().status
+        except _UNTOLD as error:
             raise RetryLaterError(f"no answer: {type(error).__name__}") from None
-        finally:
-            connection.close()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,9 +91,11 @@ class Mail:
             UsageError: the password or the authority cannot be read.
         """
         settings = self.settings
-        message = rules.mail(alert, sender=settings.sender, recipients=tuple(settings.recipients))
         password = _password(settings)
         try:
+            message = rules.mail(
+                alert, sender=settings.sender, recipients=tuple(settings.recipients)
+            )
             with self._connect() as server:
                 if settings.security == "starttls":
                     server.starttls(context=_trust(settings))
@@ -99,7 +104,7 @@ class Mail:
                 server.send_message(message)
         except smtplib.SMTPResponseException as error:
             raise RetryLaterError(f"the mail server answered {error.smtp_code}") from None
-        except (OSError, smtplib.SMTPException) as error:
+        except _UNTOLD as error:
             raise RetryLaterError(f"the mail server: {type(error).__name__}") from None
 
     def _connect(self) -> smtplib.SMTP:

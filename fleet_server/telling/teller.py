@@ -3,8 +3,8 @@
 Laws:
 - every open alert, and every one of the last hour, is told over every channel; the row that says so
   is committed after the telling, so that a kill in between tells twice and never not at all;
-- a channel that hangs costs its own time-out and stops nothing else: ingest, the control loop and
-  REST go on;
+- a channel that hangs costs its own time-out, once a turn however much waits for it, and stops
+  nothing else: other channels, ingest, the control loop and REST go on;
 - a channel that was taken out of the settings is told nothing more.
 """
 
@@ -76,10 +76,12 @@ class Teller:
             self._next_look_us = now + _LOOK_US
             self._watch.look()
         self._plan()
+        failed: set[str] = set()
         for due in self._due():
             if stop.is_set():
                 return
-            self._deliver(due)
+            if due.channel not in failed and not self._deliver(due):
+                failed.add(due.channel)
 
     def _plan(self) -> None:
         """Enter a delivery for each alert and channel that has none yet."""
@@ -108,7 +110,8 @@ class Teller:
             rows = connection.execute(query.order_by(deliveries.c.due_utc_us).limit(_MOST)).all()
         return [Due(**fields(row, Due)) for row in rows]
 
-    def _deliver(self, due: Due) -> None:
+    def _deliver(self, due: Due) -> bool:
+        """Tell what is due, and note how it went; return whether the channel works."""
         (alert,) = alerts.listed(self._database, number=due.alert)
         attempts = due.attempts + 1
         now = self._clock.utc_us()
@@ -126,8 +129,10 @@ class Teller:
                 given_up_utc_us=given_up,
                 problem=str(error),
             )
+            return False
         else:
             self._note(due, attempts=attempts, delivered_utc_us=now, problem="")
+        return True
 
     def _note(self, due: Due, **values: int | str | None) -> None:
         with self._database.write() as connection:

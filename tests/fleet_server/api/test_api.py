@@ -377,8 +377,9 @@ def test_metrics_count_what_is_stored(
     fleet.send(drive(0))
     context.outcomes["stored"] += 1
     lines = client.get("/metrics", headers=login("viewer")).text.splitlines()
-    assert "parkfleet_pairs_stored_total 10.0" in lines
+    assert "parkfleet_pairs_stored 10.0" in lines
     assert 'parkfleet_batches_total{outcome="stored"} 1.0' in lines
+    assert 'parkfleet_batches_total{outcome="over_quota"} 0.0' in lines
     assert 'parkfleet_training_jobs{state="queued"} 0.0' in lines
 
 

@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from fleet_server.api.bodies import Body
 from fleet_server.api.context import Context
+from fleet_server.erasure import erasing
 from fleet_server.storage.tables import deployments
 from fleet_server.telling import alerts
 from fleet_server.telling.alerts import Cause
@@ -33,7 +34,9 @@ def test_a_person_writes_down_why_something_was_changed(client: TestClient, logi
     assert (wrong.status_code, "no deployment" in wrong.json()["detail"]) == (422, True)
 
 
-@pytest.mark.parametrize("reason", [None, "", "ab", "x" * 201, "two\nlines", "a\0b"])
+@pytest.mark.parametrize(
+    "reason", [None, "", "ab", "   ", "\u00a0\u2003\u00a0", "x" * 201, "two\nlines", "a\0b"]
+)
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -158,3 +161,34 @@ def test_where_to_is_told_of_alerts_is_shown_without_secrets(
     assert shown["public_key"].startswith("whpk_")
     again = client.get(f"{API}/alerts/channels", headers=login("viewer")).json()
     assert again == shown
+
+
+def test_an_erasure_is_followed_to_its_end(
+    client: TestClient, login: Login, fleet: Fleet, context: Context
+) -> None:
+    fleet.send(drive(0))
+    headers = login("admin")
+    body = {"device": "car-1", "reason": "its owner asked for it"}
+    number = client.post(f"{API}/erasures", json=body, headers=headers).json()["id"]
+    before = client.get(f"{API}/erasures/{number}/events", headers=headers).text
+    while erasing.step(context.database, fleet.clock):
+        pass
+    after = client.get(f"{API}/erasures/{number}/events", headers=headers).text
+    states = [msgspec.json.decode(text.split("data: ", 1)[1]) for text in (before, after)]
+    assert [each["finished_utc_us"] is None for each in states] == [True, False]
+    assert (states[1]["fraction"], states[1]["samples"]) == (1.0, 10)
+
+
+def test_an_alert_that_no_verdict_led_to_is_answered_by_no_training(
+    client: TestClient, login: Login, fleet: Fleet
+) -> None:
+    headers = login("operator")
+    body = {"deployment": DEPLOYMENT, "reason": "a look at the new floor"}
+    assert client.post(f"{API}/training-jobs", json=body, headers=headers).status_code == 201
+    cause = Cause(
+        key="car-silent/car-1", kind="car-silent", severity="warning", subject="car-1", reason="-"
+    )
+    with fleet.database.write() as connection:
+        number = alerts.raise_alert(connection, cause, utc_us=START_US)
+    found = client.get(f"{API}/lineage/alert/{number}", headers=headers).json()
+    assert (found["alert"]["id"], found["answers"]) == (number, [])

@@ -89,6 +89,7 @@ RIGHTS: dict[str, frozenset[Role]] = {
     f"GET {V1}/erasures": READERS,
     f"POST {V1}/erasures": ADMINS,
     f"GET {V1}/erasures/{{number}}": READERS,
+    f"GET {V1}/erasures/{{number}}/events": READERS,
     f"GET {V1}/tokens": ADMINS,
     f"POST {V1}/tokens": ADMINS,
     f"POST {V1}/tokens/{{number}}/revoke": ADMINS,
@@ -160,6 +161,33 @@ def test_a_role_may_do_what_it_is_for_and_nothing_else(
         answer = client.request(method, path.format(**PARTS), headers=headers)
         assert (answer.status_code == 403) is (role not in roles), (route, answer.text)
         assert answer.status_code < 500, (route, answer.text)
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("application/json", b"{not json"),
+        ("application/json", b"[" * 100_000),
+        ("multipart/form-data; boundary=x", b"no parts"),
+    ],
+)
+def test_what_is_sent_is_not_read_before_it_is_known_who_may_send_it(
+    client: TestClient, login: Login, kind: str, body: bytes
+) -> None:
+    nobody: dict[str, str] = {}
+    for route, roles in RIGHTS.items():
+        method, path = route.split()
+        if method == "GET" or not roles:
+            continue
+        wrong: Role = "trainer" if "trainer" not in roles else "viewer"
+        for headers, status in ((nobody, 401), (login(wrong), 403)):
+            answer = client.request(
+                method,
+                path.format(**PARTS),
+                content=body,
+                headers=headers | {"content-type": kind},
+            )
+            assert answer.status_code == status, (route, answer.text)
 
 
 def test_a_revoked_token_counts_no_more(client: TestClient, login: Login) -> None:

@@ -4,8 +4,11 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from fleet_server.api import streams
@@ -170,3 +173,15 @@ def test_only_so_many_streams_are_open_at_once(
     context.open["streams"] -= 1
     assert client.get(f"{API}/devices/car-1/events", headers=headers).status_code == 200
     assert context.open["streams"] == streams.MOST - 1
+
+
+def test_a_bug_is_told_as_a_problem_too(
+    client: TestClient, login: Login, context: Context, applications: list[FastAPI]
+) -> None:
+    headers = login("viewer")
+    applications[0].state.context = replace(context, database=cast("Any", None))
+    answer = client.get("/api/v1/devices", headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (
+        500,
+        "application/problem+json",
+    )

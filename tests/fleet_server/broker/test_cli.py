@@ -1,6 +1,8 @@
 """`parkfleet broker` as a person meets it."""
 
+import grp
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -108,3 +110,15 @@ def test_a_signal_ends_the_broker_cleanly(
     assert process.returncode == status
     assert "broker stopped" in rest
     assert "Traceback" not in rest
+
+
+@pytest.mark.parametrize(("user", "mode"), [(0, 0o640), (1000, 0o600)])
+def test_what_root_writes_may_be_read_by_the_mosquitto_that_root_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, mode: int
+) -> None:
+    own = grp.getgrgid(os.getgid())
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    monkeypatch.setattr(grp, "getgrnam", lambda _name: own)
+    out = tmp_path / "mosquitto"
+    assert run(["broker", "config", "--state", str(tmp_path), "--out", str(out)]) == 0
+    assert (out / "passwords").stat().st_mode & 0o777 == mode

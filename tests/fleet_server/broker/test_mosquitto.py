@@ -180,3 +180,10 @@ def wait_until_known(out: Folder, name: str) -> None:
     while name not in passwords(out):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_a_group_that_is_named_later_may_read_what_was_written_before(tmp_path: Path) -> None:
+    out = write(tmp_path)
+    follow_once(tmp_path, Folder(path=out.path, group=os.getgid()))
+    for name in ("passwords", "acl"):
+        assert stat.S_IMODE((out.path / name).stat().st_mode) == 0o640

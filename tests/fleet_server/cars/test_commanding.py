@@ -121,6 +121,12 @@ def test_long_arguments_are_refused(fleet: Fleet) -> None:
         give(fleet, "pictures", **{BOOT: "1," * 101})
 
 
+def test_arguments_that_no_broker_would_carry_are_refused(fleet: Fleet) -> None:
+    know(fleet)
+    with pytest.raises(RefusedError, match="at most 4096"):
+        give(fleet, "pictures", **{f"k{number}": "\u20ac" * 200 for number in range(16)})
+
+
 def test_what_could_not_be_said_in_time_is_never_said(fleet: Fleet) -> None:
     know(fleet)
     number = give(fleet)

@@ -12,11 +12,11 @@ import pytest
 from fleet_server.cars import commanding
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.running.bridge import SHARED_BATCHES, Bridge, Duty, Receiving
-from fleet_server.running.herald import Herald
+from fleet_server.running.herald import REPORTS, Herald
 from shared import codec, topics
 from shared.errors import UsageError
 from shared.messages import CommandResult, Message, Presence
-from shared.mqtt import Address, Connection
+from shared.mqtt import Address, Connection, Received
 from tests.fleet_server.fleet import BOOT, Fleet, drive
 from tests.shared.test_mqtt_wire import Listener, Peer
 
@@ -202,6 +202,31 @@ def test_the_answer_of_another_car_changes_nothing(broker: Broker) -> None:
 def refuse(broker: Broker) -> None:
     """Answer the first subscription as a broker that does not allow it (MQTT 3.1.1, 3.9.3)."""
     broker.peer.stream.sendall(bytes([0x90, 3, 0, 1, 0x80]))
+
+
+def test_reports_beyond_what_a_car_may_make_are_not_looked_at_and_others_are(fleet: Fleet) -> None:
+    fleet.add_car("car-2")
+    herald = herald_of(fleet)
+
+    def say(device: str, body: bytes) -> None:
+        topic = topics.PRESENCE.topic(id=device)
+        herald.take([Received(topic=topic, payload=body, qos=1, retained=False, mid=1)])
+
+    def is_online(device: str) -> bool:
+        car = fleet.queries.device(device)
+        return car is not None and car.online
+
+    def present(device: str) -> bytes:
+        return codec.encode(Presence(device=device, boot=BOOT, connection=1, online=True))
+
+    for _ in range(REPORTS.rows):
+        say("car-1", b"flood")
+    for device in ("car-1", "car-2"):
+        say(device, present(device))
+    assert (is_online("car-1"), is_online("car-2")) == (False, True)
+    fleet.clock.now_us += 1_000_000
+    say("car-1", present("car-1"))
+    assert is_online("car-1")
 
 
 def test_a_broker_that_shares_nothing_gives_all_batches_to_the_first_ingest(fleet: Fleet) -> None:

@@ -6,13 +6,14 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import func, insert, select, update
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from fleet_server.reading.queries import Queries
 from fleet_server.storage import erasure_tables, fleet_tables, report_tables, tables
 from fleet_server.storage.columns import metadata
 from fleet_server.storage.database import Database
 from shared.clock import SystemClock
-from shared.errors import UsageError
+from shared.errors import RetryLaterError, UsageError
 
 CLOCK = SystemClock()
 
@@ -108,3 +109,10 @@ def test_a_new_database_is_its_owners_alone(tmp_path: Path) -> None:
     database.close()
     assert set(modes) == {"server.sqlite", "server.sqlite-wal", "server.sqlite-shm"}
     assert set(modes.values()) == {0o600}
+
+
+def test_that_all_connections_are_in_use_is_a_passing_fault(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "server.sqlite", CLOCK)
+    with pytest.raises(RetryLaterError, match="in use"), database.read():
+        raise PoolTimeoutError
+    database.close()

@@ -59,6 +59,21 @@ def _mail(port: int, **changes: Any) -> MailSettings:
     return MailSettings(**(fields | changes))
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [{"sender": "fleet\n@example.org"}, {"host": "a" * 80 + ".example"}, {"host": "[::"}],
+)
+def test_a_mail_that_cannot_be_said_as_written_is_a_failed_delivery_and_ends_nothing(
+    fleet: Fleet, changes: dict[str, str]
+) -> None:
+    raised(fleet)
+    turn(teller_of(fleet, Mail(settings=_mail(9, **changes))))
+    (view,) = alerts.listed(fleet.database)
+    (told,) = view.deliveries
+    assert told.attempts == 1
+    assert told.problem.startswith("the mail server: ")
+
+
 @pytest.mark.e2e
 def test_a_mail_reaches_every_recipient_and_says_what_and_where_to_look(
     fleet: Fleet, mail_server: tuple[Postbox, int]

@@ -1,13 +1,15 @@
 """What is told goes out as a signed webhook, once, and again until it is answered."""
 
 import base64
+from dataclasses import dataclass, replace
 
 import msgspec
 import pytest
 
 from fleet_server.telling import alerts, rules
+from fleet_server.telling.alerts import AlertView
 from fleet_server.telling.channels import Webhook
-from shared.errors import SignatureError
+from shared.errors import RetryLaterError, SignatureError
 from tests.fleet_server.fleet import START_US, Fleet
 from tests.fleet_server.telling.telling import (
     CAUSE,
@@ -104,3 +106,46 @@ def test_one_channel_that_fails_does_not_keep_another_from_being_told(
 def test_pauses_double_up_to_an_hour(attempts: int, pause_s: int) -> None:
     assert rules.pause_us(attempts) == pause_s * 1_000_000
     assert rules.pause_us(10_000) == HOUR_US
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://host:abc/in",
+        "http://127.0.0.1:99999/in",
+        "http://127.0.0.1:9/ein/t\u00fcr",
+        f"http://{'a' * 80}.example/in",
+        "http://[/in",
+    ],
+)
+def test_an_address_that_cannot_be_reached_as_written_is_a_failed_delivery_and_ends_nothing(
+    fleet: Fleet, url: str
+) -> None:
+    raised(fleet)
+    turn(teller_of(fleet, Webhook(url=url, key=KEY)))
+    (view,) = alerts.listed(fleet.database)
+    (told,) = view.deliveries
+    assert (told.attempts, told.delivered_utc_us) == (1, None)
+    assert told.problem.startswith("no answer: ")
+
+
+@dataclass
+class _Hanging:
+    """A channel that never answers in time."""
+
+    name: str = "hanging"
+    tries: int = 0
+
+    def tell(self, alert: AlertView, utc_us: int) -> None:  # noqa: ARG002 - a Channel
+        self.tries += 1
+        raise RetryLaterError("no answer: TimeoutError")
+
+
+def test_a_channel_that_hangs_holds_a_turn_up_once_however_much_waits_for_it(
+    fleet: Fleet, hook: Hook
+) -> None:
+    for number in range(5):
+        raised(fleet, replace(CAUSE, key=f"car-silent/car-{number}"))
+    hanging = _Hanging()
+    turn(teller_of(fleet, hanging, Webhook(url=hook.url, key=KEY)))
+    assert (hanging.tries, len(hook.received)) == (1, 5)
