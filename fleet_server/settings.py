@@ -18,6 +18,7 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Kept = Annotated[int, msgspec.Meta(ge=1024 * 1024, le=2**40)]
 Address = Annotated[str, msgspec.Meta(pattern=r"^https?://[^\s@]+$", max_length=500)]
+NotNegative = Annotated[float, msgspec.Meta(ge=0.0, le=1e9)]
 PositiveFloat = Annotated[float, msgspec.Meta(gt=0.0, le=1e9)]
 
 
@@ -59,11 +60,16 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     of all; the oldest make room.
     `first_training_pairs`: labelled pairs with pictures that a deployment needs for a first model.
     `first_training_manoeuvres`: manoeuvres that each contributing car needs for a first model.
-    `retrain_pairs`: such pairs since the error rose that a retraining needs.
-    `error_factor`, `error_margin`: the measured error has risen where its median is above
-    `error_factor` times the reference and above the reference plus `error_margin` (label's unit).
-    `error_window`: manoeuvres of one car that the median is taken over.
-    `reference_manoeuvres`: first manoeuvres in the field that give a model's reference error.
+    `retrain_pairs`, `retrain_manoeuvres`: such pairs, and manoeuvres with trusted labels, since the
+    error rose that a retraining needs.
+    `retrain_cool_down_s`: how long after one retraining was asked for the next may be.
+    `retrains_a_day`: so many retrainings of a deployment are asked for in 24 hours, at the most.
+    `retrain_approval`: whether a person must approve each retraining first.
+    `drift_between_alarms`: manoeuvres of one car expected between two false alarms, at the least;
+    fewer find a real change sooner.
+    `drift_slack`: how many times worse than its reference a car may be and still count as the same.
+    `drift_window`: manoeuvres that are compared with the reference together.
+    `reference_manoeuvres`: a model's first manoeuvres on a car that are its reference.
     `manoeuvre_timeout_s`: a manoeuvre whose pairs have not all arrived by then counts as it is.
     `rollout_strategy`: how a new model goes through a deployment that has one: `direct` to all cars
     at once, `shadow` to all cars for a trial of their own, `canary` the same in growing stages.
@@ -100,10 +106,14 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     first_training_pairs: Positive = 400
     first_training_manoeuvres: Positive = 2
     retrain_pairs: Positive = 150
-    error_factor: PositiveFloat = 2.0
-    error_margin: PositiveFloat = 5.0
-    error_window: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 3
-    reference_manoeuvres: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 5
+    retrain_manoeuvres: Positive = 3
+    retrain_cool_down_s: NotNegative = 600.0
+    retrains_a_day: Positive = 12
+    retrain_approval: bool = False
+    drift_between_alarms: Annotated[float, msgspec.Meta(ge=10.0, le=1e9)] = 200.0
+    drift_slack: Annotated[float, msgspec.Meta(ge=1.0, le=10.0)] = 1.2
+    drift_window: Annotated[int, msgspec.Meta(ge=3, le=100)] = 8
+    reference_manoeuvres: Annotated[int, msgspec.Meta(ge=5, le=200)] = 20
     manoeuvre_timeout_s: PositiveFloat = 60.0
     rollout_strategy: Strategy = "shadow"
     lease_s: PositiveFloat = 60.0

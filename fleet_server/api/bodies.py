@@ -54,6 +54,12 @@ class NewTask(Body):
     picture_height: Side
 
 
+class Why(Body):
+    """Why somebody decides so."""
+
+    reason: ReasonText
+
+
 class NewDeployment(Body):
     """A setting, and why; `task` is the name of a known one, a whole one, or the wall distance."""
 

@@ -15,6 +15,7 @@ from sqlalchemy.sql import ColumnElement
 from fleet_server.reading import searches
 from fleet_server.reading.searches import Found
 from fleet_server.reading.views import BatchView, HistoryView, SampleView
+from fleet_server.storage import trust
 from fleet_server.storage.database import Database
 from fleet_server.storage.pages import views
 from fleet_server.storage.tables import (
@@ -128,6 +129,7 @@ def batches_of(
                 samples.c.id > after,
                 samples.c.id <= row.cut_sample,
                 pictures.c.id <= row.cut_picture,
+                trust.for_job(row),
             )
             .order_by(samples.c.id)
             .limit(searches.SCAN)
@@ -161,6 +163,7 @@ def pairs_of(database: Database, job: int, *, after: int = 0, limit: int = 100) 
     where = [
         samples.c.deployment == row.deployment,
         pictures.c.id <= row.cut_picture,
+        trust.for_job(row),
         samples.c.label.is_not(None),
         pictures.c.sha256 == samples.c.picture_sha256,
     ]
@@ -192,7 +195,8 @@ def _learners(connection: Connection, where: list[ColumnElement[bool]]) -> tuple
             training_jobs,
             (training_jobs.c.deployment == samples.c.deployment)
             & (training_jobs.c.cut_sample >= samples.c.id)
-            & (training_jobs.c.cut_picture >= pictures.c.id),
+            & (training_jobs.c.cut_picture >= pictures.c.id)
+            & trust.for_job(training_jobs.c),
         )
         .outerjoin(models, models.c.sha256 == training_jobs.c.model)
         .where(*where)

@@ -16,7 +16,9 @@ from sqlalchemy import Connection, Row, func, select
 from fleet_server.reading import descent
 from fleet_server.reading.queries import Queries
 from fleet_server.reading.views import DecisionView, HistoryView, JobView, ModelView, VerdictView
+from fleet_server.storage import trust
 from fleet_server.storage.database import Database
+from fleet_server.storage.drift_tables import verdicts
 from fleet_server.storage.tables import (
     desired,
     models,
@@ -24,7 +26,6 @@ from fleet_server.storage.tables import (
     pictures,
     samples,
     training_jobs,
-    verdicts,
 )
 from fleet_server.telling import alerts
 from fleet_server.telling.alerts import AlertView
@@ -266,6 +267,7 @@ def _dataset(connection: Connection, job: Row[Any]) -> DatasetView:
             samples.c.deployment == job.deployment,
             samples.c.id <= job.cut_sample,
             pictures.c.id <= job.cut_picture,
+            trust.for_job(job),
         )
         .group_by(samples.c.device, samples.c.boot, samples.c.manoeuvre)
     )

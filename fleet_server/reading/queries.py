@@ -33,6 +33,7 @@ from fleet_server.reading.views import (
 )
 from fleet_server.storage import bodies
 from fleet_server.storage.database import Database
+from fleet_server.storage.drift_tables import verdicts
 from fleet_server.storage.pages import equal, fields, judged, page, row_count, views
 from fleet_server.storage.tables import (
     batches,
@@ -44,7 +45,6 @@ from fleet_server.storage.tables import (
     models,
     quarantine,
     training_jobs,
-    verdicts,
 )
 
 
@@ -196,10 +196,17 @@ class Queries:
         return judged(DecisionView, rows)
 
     def verdicts(
-        self, *, deployment: str | None = None, after: int = 0, limit: int = 100
+        self,
+        *,
+        deployment: str | None = None,
+        only_open: bool = False,
+        after: int = 0,
+        limit: int = 100,
     ) -> tuple[VerdictView, ...]:
         """Return what was found out about models."""
         query = select(verdicts).where(*equal(verdicts, deployment=deployment))
+        if only_open:
+            query = query.where(verdicts.c.cleared_utc_us.is_(None))
         with self._database.read() as connection:
             return judged(VerdictView, page(connection, query, verdicts, after, limit))
 

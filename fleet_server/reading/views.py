@@ -213,15 +213,31 @@ class DecisionView:
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictView:
-    """What was found out about a model in its deployment."""
+    """What was found out about a model on a car in its deployment.
+
+    `kind` is drift (the error rose), sensor or change; `hurts` tells whether the error rose, and
+    `is_estimate` that it is made of the model's own sigma, since no sensor measured it. `error` and
+    `normal` are mean errors in the task's unit, None where nothing is known. `cause` may be named
+    later than the verdict was found, at `changed_utc_us`; it is open until `cleared_utc_us`.
+    """
 
     id: int
     utc_us: int
     deployment: str
     model: str
+    device: str
     kind: str
+    subject: str
+    cause: str
+    hurts: bool
+    is_estimate: bool
+    error: float | None
+    normal: float | None
     reason: str
     evidence: dict[str, object]
+    changed_utc_us: int | None
+    cleared_utc_us: int | None
+    cleared_reason: str
 
 
 @dataclass(frozen=True, kw_only=True)

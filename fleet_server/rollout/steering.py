@@ -23,8 +23,9 @@ from fleet_server.rollout.offering import (
 from fleet_server.rollout.rules import Version, to_promote
 from fleet_server.rollout.stages import PLANS, Strategy, Verdict
 from fleet_server.storage.database import Change
+from fleet_server.storage.drift_tables import verdicts
 from fleet_server.storage.rollout_tables import rollouts
-from fleet_server.storage.tables import deployments, desired, devices, models, verdicts
+from fleet_server.storage.tables import deployments, desired, devices, models
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +125,8 @@ def _offered(connection: Connection, deployment: str) -> _Offered:
 
 
 def _was_harmed(connection: Connection, model: str) -> bool:
-    return connection.scalar(select(verdicts.c.id).filter_by(model=model).limit(1)) is not None
+    hurting = select(verdicts.c.id).filter_by(model=model, hurts=True, cleared_utc_us=None)
+    return connection.scalar(hurting.limit(1)) is not None
 
 
 def _begin(

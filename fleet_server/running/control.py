@@ -22,7 +22,7 @@ from fleet_server.running.leases import Lease
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Change, Database
 from fleet_server.storage.tables import deployments
-from fleet_server.training import learning
+from fleet_server.training import learning, watching
 from shared.clock import Clock
 from shared.errors import RetryLaterError
 
@@ -49,7 +49,7 @@ class Control:
         self._clock = clock
         self._next_sweep_us = 0
         self._interval_s = settings.control_interval_s
-        rules = learning.rules(settings)
+        rules, watched = learning.rules(settings), watching.rules(settings)
         silent_us = round(settings.heartbeat_silence_s * 1e6)
         self._steps: tuple[Step, ...] = (
             lambda connection, name, now: steering.begin(
@@ -57,7 +57,7 @@ class Control:
             ),
             steering.move,
             steering.steer,
-            lambda connection, name, now: learning.judge(connection, name, now, rules),
+            lambda connection, name, now: watching.judge(connection, name, now, watched),
             lambda connection, name, now: learning.give_up(connection, name, now, rules),
             lambda connection, name, now: learning.train(connection, name, now, rules),
             lambda connection, name, now: silence.listen(connection, name, now, silent_us),

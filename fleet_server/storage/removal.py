@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, Table, func, insert, select, update
 
-from fleet_server.storage import records, tombs
+from fleet_server.storage import drift_store, records, tombs
 from fleet_server.storage.erasure_tables import doomed, erasure_jobs, erasures
 from fleet_server.storage.report_tables import annotations
 from fleet_server.storage.rewriting import Rewriting, of_keys
@@ -41,6 +41,7 @@ def apply(
     """Carry out `plan` on the batch in `row`; count what went at the erasure of that id."""
     _name_jobs(connection, plan, erasure)
     touched = _touched(connection, plan)
+    _forget(connection, plan.device, touched)
     _uncount(connection, plan)
     lost = {
         table.name: _delete(connection, table, plan.device, keys)
@@ -117,6 +118,15 @@ def _touched(connection: Connection, plan: Rewriting) -> set[Key]:
         query = select(samples.c.boot, samples.c.manoeuvre).where(where).distinct()
         found |= {(row.boot, row.manoeuvre) for row in connection.execute(query)}
     return found
+
+
+def _forget(connection: Connection, device: str, touched: Collection[Key]) -> None:
+    """Forget what drift was told of by manoeuvres that lose anything."""
+    numbers: list[int] = []
+    for where in of_keys(manoeuvres, device, touched):
+        numbers += connection.scalars(select(manoeuvres.c.id).where(where))
+    if touched:
+        drift_store.forget(connection, device, numbers)
 
 
 def _delete(connection: Connection, table: Table, device: str, keys: Collection[Key]) -> int:

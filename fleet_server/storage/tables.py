@@ -299,6 +299,7 @@ training_jobs = Table(
     Column("release_seq", WHOLE),
     Column("cut_sample", WHOLE),
     Column("cut_picture", WHOLE),
+    Column("cut_distrust", WHOLE),
     Column("stage", Text, nullable=False, server_default=text("''")),
     Column("fraction", Float, nullable=False, server_default=text("0")),
     Column("message", Text, nullable=False, server_default=text("''")),
@@ -314,22 +315,6 @@ training_jobs = Table(
     sqlite_autoincrement=True,
 )
 """The queue; the database itself holds a deployment to one open job."""
-
-verdicts = Table(
-    "verdicts",
-    metadata,
-    row_id(),
-    need("utc_us", WHOLE),
-    need("deployment", Text),
-    need("model", Text),
-    need("kind", Text),
-    need("reason", Text),
-    need("evidence", Text),
-    need("since_sample", WHOLE),
-    UniqueConstraint("deployment", "model", "kind"),
-    sqlite_autoincrement=True,
-)
-"""What was found out about a model; `since_sample` is the row id at which it began."""
 
 decisions = Table(
     "decisions",

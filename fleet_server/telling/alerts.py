@@ -23,6 +23,7 @@ Severity = Literal["warning", "critical"]
 
 Kind = Literal[
     "error-risen",
+    "sensor-suspected",
     "training-failed",
     "car-silent",
     "messages-refused",

@@ -1,7 +1,8 @@
 """What people should be alerted to: conditions, read from committed rows, and what they mean.
 
     condition                                            severity   ends when
-    the measured error of a deployment's latest rose     critical   another model is its latest
+    the error of a deployment's latest model rose        critical   it is over, or another is latest
+    a range sensor is stuck, noisy or drops out          warning    it is over
     the last training of a deployment failed             warning    another one was asked for
     nothing was heard of a car for `car_silent_s`        warning    it reports again
     `refused_an_hour` messages of a car were refused     warning    fewer were in the last hour
@@ -23,7 +24,8 @@ from fleet_server.releases import metadata
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Database
-from fleet_server.storage.tables import deployments, devices, quarantine, training_jobs, verdicts
+from fleet_server.storage.drift_tables import verdicts
+from fleet_server.storage.tables import deployments, devices, quarantine, training_jobs
 from fleet_server.telling import alerts
 from fleet_server.telling.alerts import Cause, Kind
 from shared.clock import Clock
@@ -38,7 +40,7 @@ _MOST = 500
 
 _RELEASE: Kind = "release-expires"
 _OF_ROWS: frozenset[Kind] = frozenset(
-    {"error-risen", "training-failed", "car-silent", "messages-refused"}
+    {"error-risen", "sensor-suspected", "training-failed", "car-silent", "messages-refused"}
 )
 
 
@@ -128,12 +130,15 @@ def _errors(connection: Connection) -> Iterator[Cause]:
         (deployments.c.name == verdicts.c.deployment)
         & (deployments.c.latest_model == verdicts.c.model),
     )
-    for row in connection.execute(query.limit(_MOST)):
+    query = query.where(verdicts.c.cleared_utc_us.is_(None), verdicts.c.kind != "change")
+    for row in connection.execute(query.order_by(verdicts.c.id.desc()).limit(_MOST)):
+        kind: Kind = "sensor-suspected" if row.kind == "sensor" else "error-risen"
+        subject = row.device if row.kind == "sensor" else row.model
         yield Cause(
-            key=f"error-risen/{row.deployment}/{row.model}",
-            kind="error-risen",
-            severity="critical",
-            subject=row.model,
+            key=f"{kind}/{row.deployment}/{subject}",
+            kind=kind,
+            severity="warning" if row.kind == "sensor" else "critical",
+            subject=subject,
             reason=row.reason,
             deployment=row.deployment,
             verdict=row.id,

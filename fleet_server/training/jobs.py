@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, func, insert, or_, select, update
 from sqlalchemy.sql import ColumnElement
 
+from fleet_server.storage import trust
 from fleet_server.storage.tables import models, pictures, samples, training_jobs
 from shared.errors import RefusedError
 
@@ -128,6 +129,7 @@ def claim(
         release_seq=claimed.release_seq,
         cut_sample=claimed.cut_sample,
         cut_picture=claimed.cut_picture,
+        cut_distrust=trust.cut(connection),
         changed_utc_us=utc_us,
         stage="claimed",
         fraction=0.0,

@@ -1,98 +1,69 @@
-"""From stored pairs to verdicts and training jobs: steps of the control loop.
+"""From verdicts to training jobs: steps of the control loop.
 
 Laws:
 - a step reads and decides; what it returns writes, in the same transaction;
-- `drift.measured_error` and `retraining` hold the rules;
-- one verdict of a kind about a model, and one decision with each job.
+- `retraining` holds the rules;
+- every decision about a verdict stands in the log book once, when it comes to be; a job and its
+  decision are written together.
 """
 
 import logging
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-from sqlalchemy import Connection, Row, func, insert, select, update
+from sqlalchemy import Connection, Row, func, select
 
 from fleet_server import logbook
-from fleet_server.drift import measured_error
-from fleet_server.drift.measured_error import Reference, Rise, Rule
 from fleet_server.settings import ServerSettings
 from fleet_server.storage import situation
 from fleet_server.storage.database import Change
-from fleet_server.storage.tables import deployments, models, training_jobs, verdicts
+from fleet_server.storage.drift_tables import verdicts
+from fleet_server.storage.tables import decisions, deployments, models, training_jobs
 from fleet_server.training import jobs, retraining
-from fleet_server.training.retraining import Decision, Harm, Policy, Situation
-from shared.manifest import Manifest
+from fleet_server.training.retraining import Decision, Known, Policy, Situation, Word
 
 logger = logging.getLogger(__name__)
 
-_TEST_ERROR = "test_mae"
-_NO_TEST_ERROR_OF_SPAN = 0.1
+_MOST_VERDICTS = 100
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """The numbers of all rules about learning."""
 
-    error: Rule
     training: Policy
-    timeout_us: int
     claims: int
 
 
 def rules(settings: ServerSettings) -> Rules:
     """Return the rules as an operator set them."""
     return Rules(
-        error=Rule(
-            factor=settings.error_factor,
-            margin=settings.error_margin,
-            window=settings.error_window,
-            reference_manoeuvres=settings.reference_manoeuvres,
-        ),
         training=Policy(
             first_pairs=settings.first_training_pairs,
             first_manoeuvres=settings.first_training_manoeuvres,
             retrain_pairs=settings.retrain_pairs,
+            retrain_manoeuvres=settings.retrain_manoeuvres,
             attempts=settings.job_attempts,
             pause_us=round(settings.job_pause_s * 1e6),
+            cool_down_us=round(settings.retrain_cool_down_s * 1e6),
+            budget=settings.retrains_a_day,
+            asks=settings.retrain_approval,
         ),
-        timeout_us=round(settings.manoeuvre_timeout_s * 1e6),
         claims=settings.job_claims,
     )
 
 
-def judge(connection: Connection, deployment: str, now_utc_us: int, by: Rules) -> Change | None:
-    """Measure the latest model's error: whether it has risen, and from what reference."""
-    model = _latest(connection, deployment)
-    if model is None or _verdict(connection, model) is not None:
-        return None
-    before = now_utc_us - by.timeout_us
-    manifest = msgspec.json.decode(model.manifest, type=Manifest)
-    reference = _reference(model, manifest)
-    errors = situation.manoeuvre_errors(connection, model, received_before_utc_us=before)
-    found = measured_error.rise(errors, reference, by.error)
-    if found is not None:
-        return lambda c: _convict(c, model, found, manifest.task.unit, now_utc_us)
-    wanted = by.error.reference_manoeuvres
-    if reference.origin == "field" or len(errors) < wanted:
-        return None
-    first = situation.manoeuvre_errors(
-        connection, model, received_before_utc_us=before, first=wanted
-    )
-    field = measured_error.field_reference(first, reference, by.error)
-    return None if field is None else lambda c: _set_reference(c, model, field)
-
-
 def train(connection: Connection, deployment: str, now_utc_us: int, by: Rules) -> Change | None:
-    """Queue a training job where the policy asks for one."""
-    if jobs.has_open(connection, deployment) or _is_under_way(connection, deployment):
+    """Write down what is decided anew, and queue a training job where the policy asks for one."""
+    seen = _situation(connection, deployment, now_utc_us, by.training)
+    news = [
+        each
+        for each in retraining.decide(seen, by.training)
+        if each.kind in retraining.TRAINS or _is_news(connection, each)
+    ]
+    if not news:
         return None
-    decision = retraining.decide(
-        _situation(connection, deployment, now_utc_us, by.training), by.training
-    )
-    if decision is None:
-        return None
-    return lambda c: _queue(c, deployment, decision, now_utc_us)
+    return lambda c: _carry_out(c, deployment, news, now_utc_us)
 
 
 def give_up(connection: Connection, deployment: str, now_utc_us: int, by: Rules) -> Change | None:
@@ -125,86 +96,103 @@ def _latest(connection: Connection, deployment: str) -> Row[Any] | None:
     ).one_or_none()
 
 
-def _verdict(connection: Connection, model: Row[Any]) -> Row[Any] | None:
-    return connection.execute(
-        select(verdicts).filter_by(
-            deployment=model.deployment, model=model.sha256, kind=measured_error.KIND
-        )
-    ).one_or_none()
-
-
-def _reference(model: Row[Any], manifest: Manifest) -> Reference:
-    """Return what the model's error is compared with: its own in the field once that is known."""
-    if model.reference_mae is not None:
-        return Reference(mae=model.reference_mae, origin="field")
-    # A manifest without a test error is held to a tenth of the range until the field has spoken.
-    unknown = _NO_TEST_ERROR_OF_SPAN * manifest.task.span
-    return Reference(mae=manifest.metrics.get(_TEST_ERROR, unknown), origin="test")
-
-
-def _set_reference(connection: Connection, model: Row[Any], found: Reference) -> None:
-    connection.execute(
-        update(models).where(models.c.id == model.id).values(reference_mae=found.mae)
-    )
-    logger.info("reference model=%s mae=%.2f", model.sha256, found.mae)
-
-
-def _convict(
-    connection: Connection, model: Row[Any], found: Rise, unit: str, now_utc_us: int
-) -> None:
-    reason = found.reason(unit)
-    connection.execute(
-        insert(verdicts).values(
-            utc_us=now_utc_us,
-            deployment=model.deployment,
-            model=model.sha256,
-            kind=measured_error.KIND,
-            reason=reason,
-            evidence=msgspec.json.encode(found.evidence()).decode(),
-            since_sample=found.since_sample,
-        )
-    )
-    logger.warning("verdict model=%s reason=%r", model.sha256, reason)
-
-
 def _situation(
     connection: Connection, deployment: str, now_utc_us: int, policy: Policy
 ) -> Situation:
     model = _latest(connection, deployment)
-    harm = _harm(connection, model, policy) if model is not None else None
-    cause = training_jobs.c.verdict.is_not_distinct_from(harm.verdict if harm else None)
-    failures = connection.execute(
-        select(func.count(), func.max(training_jobs.c.changed_utc_us)).where(
-            training_jobs.c.deployment == deployment, training_jobs.c.state == "failed", cause
-        )
-    ).one()
+    is_first = model is None
+    failures, failed_utc_us = _failures(connection, deployment, None)
     return Situation(
+        deployment=deployment,
         models=_count_models(connection, deployment),
-        open_jobs=0,
+        open_jobs=int(
+            jobs.has_open(connection, deployment) or _is_under_way(connection, deployment)
+        ),
         pairs=situation.trainable_pairs(
             connection, deployment=deployment, since=0, limit=policy.first_pairs
         )
-        if model is None
+        if is_first
         else 0,
-        manoeuvres=situation.manoeuvres_by_car(connection, deployment) if model is None else {},
-        harm=harm,
-        failures=failures[0],
-        failed_utc_us=failures[1] or 0,
+        manoeuvres=situation.manoeuvres_by_car(connection, deployment) if is_first else {},
+        known=() if model is None else _known(connection, model, policy),
+        failures=failures,
+        failed_utc_us=failed_utc_us,
         now_utc_us=now_utc_us,
+        retrained_utc_us=_retrained(connection, deployment, now_utc_us - policy.budget_us),
     )
 
 
-def _harm(connection: Connection, model: Row[Any], policy: Policy) -> Harm | None:
-    verdict = _verdict(connection, model)
-    if verdict is None:
-        return None
-    pairs = situation.trainable_pairs(
-        connection,
-        deployment=model.deployment,
-        since=verdict.since_sample,
-        limit=policy.retrain_pairs,
+def _known(connection: Connection, model: Row[Any], policy: Policy) -> tuple[Known, ...]:
+    query = (
+        select(verdicts)
+        .filter_by(deployment=model.deployment, model=model.sha256)
+        .where(verdicts.c.cleared_utc_us.is_(None))
+        .order_by(verdicts.c.id)
+        .limit(_MOST_VERDICTS)
     )
-    return Harm(verdict=verdict.id, reason=verdict.reason, pairs_since=pairs)
+    return tuple(_verdict(connection, row, policy) for row in connection.execute(query).all())
+
+
+def _verdict(connection: Connection, row: Row[Any], policy: Policy) -> Known:
+    failures, failed_utc_us = _failures(connection, row.deployment, row.id)
+    is_counted = row.hurts
+    return Known(
+        verdict=row.id,
+        cause=row.cause,
+        hurts=row.hurts,
+        is_estimate=row.is_estimate,
+        reason=row.reason,
+        error=row.error,
+        normal=row.normal,
+        pairs=situation.trainable_pairs(
+            connection,
+            deployment=row.deployment,
+            since=row.since_sample,
+            limit=policy.retrain_pairs,
+        )
+        if is_counted
+        else 0,
+        manoeuvres=situation.manoeuvres_since(
+            connection, row.deployment, row.since_sample, limit=policy.retrain_manoeuvres
+        )
+        if is_counted
+        else 0,
+        word=_word(connection, row.id),
+        failures=failures,
+        failed_utc_us=failed_utc_us,
+    )
+
+
+def _failures(connection: Connection, deployment: str, verdict: int | None) -> tuple[int, int]:
+    row = connection.execute(
+        select(func.count(), func.max(training_jobs.c.changed_utc_us)).where(
+            training_jobs.c.deployment == deployment,
+            training_jobs.c.state == "failed",
+            training_jobs.c.verdict.is_not_distinct_from(verdict),
+        )
+    ).one()
+    return row[0], row[1] or 0
+
+
+def _word(connection: Connection, verdict: int) -> Word | None:
+    """Return what a person last said about a verdict."""
+    said: Word | None = connection.scalar(
+        select(decisions.c.kind)
+        .where(decisions.c.verdict == verdict, decisions.c.kind.in_(("approve", "veto")))
+        .order_by(decisions.c.id.desc())
+        .limit(1)
+    )
+    return said
+
+
+def _retrained(connection: Connection, deployment: str, since_utc_us: int) -> tuple[int, ...]:
+    query = select(training_jobs.c.created_utc_us).where(
+        training_jobs.c.deployment == deployment,
+        training_jobs.c.verdict.is_not(None),
+        training_jobs.c.state != "failed",
+        training_jobs.c.created_utc_us >= since_utc_us,
+    )
+    return tuple(connection.scalars(query))
 
 
 def _count_models(connection: Connection, deployment: str) -> int:
@@ -212,22 +200,40 @@ def _count_models(connection: Connection, deployment: str) -> int:
     return connection.scalar(query) or 0
 
 
-def _queue(connection: Connection, deployment: str, decision: Decision, now_utc_us: int) -> None:
-    number = logbook.write(
-        connection,
-        utc_us=now_utc_us,
-        deployment=deployment,
-        kind=decision.kind,
-        reason=decision.reason,
-        evidence=decision.evidence,
-        verdict=decision.verdict,
+def _is_news(connection: Connection, decision: Decision) -> bool:
+    """Tell whether a decision about a verdict is another than the last that was written down."""
+    if decision.verdict is None:
+        return False
+    last = connection.scalar(
+        select(decisions.c.kind)
+        .where(decisions.c.verdict == decision.verdict, decisions.c.actor == logbook.CONTROL)
+        .order_by(decisions.c.id.desc())
+        .limit(1)
     )
-    jobs.open_job(
-        connection,
-        deployment=deployment,
-        reason=decision.reason,
-        decision=number,
-        verdict=decision.verdict,
-        utc_us=now_utc_us,
-    )
-    logger.info("training_asked deployment=%s reason=%r", deployment, decision.reason)
+    # While its job runs, and after it, a retraining is what was decided.
+    return last != decision.kind and not (last == "retrain" and decision.kind == "wait")
+
+
+def _carry_out(
+    connection: Connection, deployment: str, news: list[Decision], now_utc_us: int
+) -> None:
+    for decision in news:
+        number = logbook.write(
+            connection,
+            utc_us=now_utc_us,
+            deployment=deployment,
+            kind=decision.kind,
+            reason=decision.reason,
+            evidence=decision.evidence,
+            verdict=decision.verdict,
+        )
+        logger.info("decided kind=%s reason=%r", decision.kind, decision.reason)
+        if decision.kind in retraining.TRAINS:
+            jobs.open_job(
+                connection,
+                deployment=deployment,
+                reason=decision.reason,
+                decision=number,
+                verdict=decision.verdict,
+                utc_us=now_utc_us,
+            )

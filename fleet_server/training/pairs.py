@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, Row, select
 
-from fleet_server.storage import bodies
+from fleet_server.storage import bodies, trust
 from fleet_server.storage.objects import Objects
 from fleet_server.storage.tables import of_a_pair, pictures, samples
 
@@ -41,6 +41,7 @@ def page(connection: Connection, job: Row[Any], *, objects: Objects | None, afte
             samples.c.id > after,
             samples.c.id <= job.cut_sample,
             pictures.c.id <= job.cut_picture,
+            trust.for_job(job),
         )
         .order_by(samples.c.id)
         .limit(LIMIT)

@@ -38,6 +38,7 @@ BENCHES: Final = (
     Bench(name="rendering", what="renderer"),
     Bench(name="fleet", what="a thousand cars in one process", quick=("--quick",)),
     Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
+    Bench(name="bench_drift", what="drift", quick=("--manoeuvres", "2000", "--repeats", "2")),
     Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "4")),
     Bench(name="bench_training", what="search beside fits", quick=("--pictures", "400")),
     Bench(name="bench_worth", what="a model's worth"),

@@ -264,8 +264,10 @@ def test_every_list_and_the_control_loop_run_over_a_fleet_with_a_past(fleet: Fle
     with fleet.database.write() as connection:
         registration.register(connection, registered, utc_us=START_US)
     for number in range(12, 24):
-        fleet.send(drive(number, model=registered.sha256, error=1.0 if number < 18 else 90.0))
-    settings = ServerSettings(retrain_pairs=10, error_window=3, reference_manoeuvres=5)
+        is_red = number >= 18
+        error, looks = (90.0, 160.0) if is_red else (1.0, 100.0)
+        fleet.send(drive(number, model=registered.sha256, error=error, looks=looks))
+    settings = ServerSettings(retrain_pairs=10, reference_manoeuvres=5)
     Control(fleet.database, settings, fleet.clock).settle(threading.Event())
     queries = fleet.queries
     assert [each.state for each in queries.training_jobs()] == ["queued"]

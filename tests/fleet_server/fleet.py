@@ -15,7 +15,7 @@ from shared.ids import boot_id, sha256_hex
 from shared.manifest import Manifest, Tensor
 from shared.messages import Batch
 from shared.picture import encode_jpeg
-from shared.samples import Estimate, Latency, ManoeuvreEnd, Picture, Sample
+from shared.samples import Characteristics, Estimate, Latency, ManoeuvreEnd, Picture, Sample
 from shared.signing import SigningKey, seal
 from shared.task import WALL_DISTANCE
 from shared.topics import BATCH
@@ -50,6 +50,21 @@ def jpeg(shade: int) -> bytes:
     return encode_jpeg(np.full((75, 100, 3), shade % 256, dtype=np.uint8))
 
 
+def look(value: float) -> Characteristics:
+    """Return characteristics that are all alike."""
+    return Characteristics(
+        brightness=value,
+        saturation=value,
+        hue=value,
+        mean_red=value,
+        mean_green=value,
+        mean_blue=value,
+        contrast=value,
+        texture=value,
+        keypoints=round(value),
+    )
+
+
 def sample(sequence: int, *, device: str = "car-1", **changes: object) -> Sample:
     """Return a labelled sample with a picture of shade `sequence`."""
     fields: dict[str, object] = {
@@ -71,7 +86,7 @@ def sample(sequence: int, *, device: str = "car-1", **changes: object) -> Sample
         "sensor_status": "ok",
         "skew_us": 1000,
         "estimates": (),
-        "characteristics": None,
+        "characteristics": look(100.0 + sequence // 10 % 5),
         "latency": Latency(frame_age_us=1, preprocess_us=1, inference_us=1),
         "picture_sha256": sha256_hex(jpeg(sequence)),
     }
@@ -105,15 +120,26 @@ def end(manoeuvre: int, *, pairs: int, device: str = "car-1", **changes: object)
 
 
 def drive(
-    manoeuvre: int, *, device: str = "car-1", pairs: int = 10, model: str = "", error: float = 0.0
+    manoeuvre: int,
+    *,
+    device: str = "car-1",
+    pairs: int = 10,
+    model: str = "",
+    error: float = 0.0,
+    looks: float = 100.0,
 ) -> Batch:
-    """Return the batch of one manoeuvre, estimated by `model` with a constant error."""
+    """Return the batch of one manoeuvre, estimated by `model` with a constant error.
+
+    Its pictures all look like `looks`, give or take what one manoeuvre differs from another.
+    """
+    seen = look(looks + manoeuvre % 5)
     numbers = range(manoeuvre * 10, manoeuvre * 10 + pairs)
-    plain = [sample(number, device=device) for number in numbers]
+    plain = [sample(number, device=device, characteristics=seen) for number in numbers]
     made = [
         sample(
             each.sequence,
             device=device,
+            characteristics=seen,
             estimates=(Estimate(model=model, value=(each.label or 0.0) + error),) if model else (),
         )
         for each in plain

@@ -20,7 +20,11 @@ from fleet_server.tokens import Role
 from tests.fleet_server.fleet import START_US, Fleet, VirtualClock
 
 SETTINGS = ServerSettings(
-    first_training_pairs=40, retrain_pairs=30, event_stream_s=1e-3, rollout_strategy="direct"
+    first_training_pairs=40,
+    retrain_pairs=30,
+    reference_manoeuvres=5,
+    event_stream_s=1e-3,
+    rollout_strategy="direct",
 )
 
 

@@ -187,7 +187,7 @@ def make(
         fleet.clock.now_us += 1_000_000
     _settle(control)
     for manoeuvre in range(20, 24):
-        fleet.send(drive(manoeuvre, model=made.models[0], error=40.0))
+        fleet.send(drive(manoeuvre, model=made.models[0], error=40.0, looks=160.0))
         fleet.clock.now_us += 1_000_000
     _settle(control)
     repository = OnlineRepository.open(context.state, fleet.clock)

@@ -1,20 +1,26 @@
 """What operators may change: each change works, asks why, and is in the log book afterwards."""
 
+import threading
 from typing import Any
 
 import msgspec
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import insert
 
 from fleet_server.api.bodies import Body
 from fleet_server.api.context import Context
 from fleet_server.erasure import erasing
+from fleet_server.rollout import registration
+from fleet_server.running.control import Control
+from fleet_server.storage import trust
+from fleet_server.storage.drift_tables import verdicts
 from fleet_server.storage.tables import deployments
 from fleet_server.telling import alerts
 from fleet_server.telling.alerts import Cause
 from shared.messages import Batch
-from tests.fleet_server.api.conftest import Login
-from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, drive, sample
+from tests.fleet_server.api.conftest import SETTINGS, Login
+from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, drive, manifest, sample
 
 API = "/api/v1"
 
@@ -52,6 +58,8 @@ def test_a_person_writes_down_why_something_was_changed(client: TestClient, logi
         ("commands", {"device": "car-1", "verb": "stop"}),
         ("alerts/1/acknowledge", {}),
         ("quarantine/1/replay", {}),
+        ("drift/1/approve", {}),
+        ("drift/1/veto", {}),
     ],
 )
 def test_no_change_without_a_reason_of_one_line(
@@ -192,3 +200,60 @@ def test_an_alert_that_no_verdict_led_to_is_answered_by_no_training(
         number = alerts.raise_alert(connection, cause, utc_us=START_US)
     found = client.get(f"{API}/lineage/alert/{number}", headers=headers).json()
     assert (found["alert"]["id"], found["answers"]) == (number, [])
+
+
+def _suspected(fleet: Fleet) -> None:
+    with fleet.database.write() as connection:
+        registration.register(connection, manifest(b"one"), utc_us=START_US)
+        number = connection.execute(
+            insert(verdicts)
+            .values(
+                utc_us=START_US,
+                deployment=DEPLOYMENT,
+                model=manifest(b"one").sha256,
+                device="car-1",
+                kind="drift",
+                cause="concept-or-sensor",
+                reason="labels moved",
+                evidence="{}",
+                since_sample=1,
+            )
+            .returning(verdicts.c.id)
+        ).scalar_one()
+        trust.begin(
+            connection,
+            verdict=number,
+            deployment=DEPLOYMENT,
+            device="car-1",
+            since_sample=1,
+            utc_us=START_US,
+        )
+
+
+@pytest.mark.parametrize(("word", "answer"), [("approve", "retrain"), ("veto", "nothing")])
+def test_a_persons_word_about_a_verdict_is_above_the_rules(
+    client: TestClient, login: Login, fleet: Fleet, word: str, answer: str
+) -> None:
+    _suspected(fleet)
+    for manoeuvre in range(4):
+        fleet.send(drive(manoeuvre))
+    control = Control(fleet.database, SETTINGS, fleet.clock)
+    control.settle(threading.Event())
+    assert fleet.queries.decisions()[-1].kind == "check-sensor"
+    path, headers = f"{API}/drift/1/{word}", login("operator")
+    made = client.post(path, json={"reason": "measured by hand, the wall moved"}, headers=headers)
+    assert (made.status_code, made.json()["kind"], made.json()["verdict"]) == (201, word, 1)
+    control.settle(threading.Event())
+    assert fleet.queries.decisions()[-1].kind == answer
+    assert len(fleet.queries.training_jobs()) == (word == "approve")
+
+
+def test_a_verdict_that_is_not_there_can_be_neither_read_nor_answered(
+    client: TestClient, login: Login
+) -> None:
+    headers = login("operator")
+    assert client.get(f"{API}/drift/9", headers=headers).status_code == 404
+    for word in ("approve", "veto"):
+        body = {"reason": "just because"}
+        answer = client.post(f"{API}/drift/9/{word}", json=body, headers=headers)
+        assert answer.status_code == 404

@@ -183,7 +183,8 @@ def test_a_job_that_silences_its_workers_again_and_again_ends_as_failed(
 def test_pairs_come_in_pages_up_to_the_cut(fleet: Fleet, control: Control, worker: Server) -> None:
     for manoeuvre in range(10, 40):
         fleet.send(drive(manoeuvre))
-    assert control.look() is False
+    control.settle(threading.Event())
+    assert len(fleet.queries.training_jobs()) == 1
     job = worker.claim("trainer-1")
     assert job is not None
     fleet.send(drive(90))

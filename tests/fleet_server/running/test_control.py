@@ -1,24 +1,28 @@
 """The control loop: from committed rows to a trained, promoted and watched model."""
 
 import threading
+from typing import Any
 
 import pytest
 from sqlalchemy import select
 
 from fleet_server.cars.twin import Twin
 from fleet_server.reading.lineage import Lineage
+from fleet_server.reading.views import DecisionView
 from fleet_server.rollout import registration
 from fleet_server.running.control import Control
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.tables import desired
 from fleet_server.training import jobs
 from shared import codec
-from shared.messages import Status
+from shared.messages import Batch, Status
 from shared.releases import target_path
 from shared.topics import STATUS
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, drive, manifest
 
-SETTINGS = ServerSettings(first_training_pairs=40, retrain_pairs=30, rollout_strategy="direct")
+SETTINGS = ServerSettings(
+    first_training_pairs=40, retrain_pairs=30, reference_manoeuvres=5, rollout_strategy="direct"
+)
 
 
 @pytest.fixture
@@ -118,6 +122,16 @@ def test_a_registered_model_becomes_latest_and_every_car_is_told(
     assert fleet.queries.rollouts()[0].loaded == 0
 
 
+def _red(manoeuvre: int, model: str, *, pairs: int = 10, **changes: object) -> Batch:
+    """Return a manoeuvre on another floor, where `model` is bad."""
+    fields: dict[str, Any] = {"error": 30.0, "looks": 160.0, "pairs": pairs} | changes
+    return drive(manoeuvre, model=model, **fields)
+
+
+def _about(fleet: Fleet, verdict: int) -> list[DecisionView]:
+    return [each for each in fleet.queries.decisions() if each.verdict == verdict]
+
+
 def test_a_risen_error_is_judged_once_and_retrained_when_there_is_data(
     fleet: Fleet, control: Control
 ) -> None:
@@ -127,13 +141,16 @@ def test_a_risen_error_is_judged_once_and_retrained_when_there_is_data(
     _settle(control)
     assert fleet.queries.verdicts() == ()
     assert fleet.queries.models()[0].reference_mae == pytest.approx(5.0)
-    for manoeuvre in range(20, 22):
-        fleet.send(drive(manoeuvre, model=first, error=30.0))
+    for manoeuvre in range(20, 24):
+        fleet.send(_red(manoeuvre, first, pairs=7))
     _settle(control)
     (verdict,) = fleet.queries.verdicts()
+    assert (verdict.kind, verdict.cause, verdict.hurts) == ("drift", "covariate-shift", True)
+    assert (verdict.device, verdict.error, verdict.normal) == ("car-1", 30.0, 5.0)
     assert verdict.evidence["reference_origin"] == "field"
+    assert [each.kind for each in _about(fleet, verdict.id)] == ["collect"]
     assert len(fleet.queries.training_jobs()) == 1
-    fleet.send(drive(22, model=first, error=30.0))
+    fleet.send(_red(24, first))
     _settle(control)
     _settle(control)
     assert [job.state for job in fleet.queries.training_jobs()] == ["done", "queued"]
@@ -145,7 +162,9 @@ def test_a_risen_error_is_judged_once_and_retrained_when_there_is_data(
     _settle(control)
     assert [model.version for model in fleet.queries.models()] == [1, 2]
     assert fleet.queries.deployments()[0].latest == second
-    assert len(fleet.queries.verdicts()) == 1
+    (cleared,) = fleet.queries.verdicts()
+    assert cleared.cleared_utc_us is not None
+    assert "version 2" in cleared.cleared_reason
     assert len(fleet.queries.training_jobs()) == 2
 
 
@@ -153,8 +172,8 @@ def test_an_unfinished_manoeuvre_counts_only_after_its_time_out(
     fleet: Fleet, control: Control
 ) -> None:
     first = _learned(fleet, control)
-    for manoeuvre in range(10, 13):
-        whole = drive(manoeuvre, model=first, error=50.0)
+    for manoeuvre in range(10, 15):
+        whole = _red(manoeuvre, first)
         fleet.send(type(whole)(device="car-1", samples=whole.samples[:5]))
         fleet.send(type(whole)(device="car-1", manoeuvres=whole.manoeuvres))
     _settle(control)

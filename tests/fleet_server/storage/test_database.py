@@ -3,19 +3,29 @@
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import create_engine, func, insert, select, update
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from fleet_server.reading.queries import Queries
-from fleet_server.storage import erasure_tables, fleet_tables, report_tables, tables
+from fleet_server.storage import database as database_module
+from fleet_server.storage import (
+    drift_tables,
+    erasure_tables,
+    fleet_tables,
+    report_tables,
+    tables,
+)
 from fleet_server.storage.columns import metadata
 from fleet_server.storage.database import Database
 from shared.clock import SystemClock
 from shared.errors import RetryLaterError, UsageError
 
 CLOCK = SystemClock()
+MIGRATIONS = Path(database_module.__file__).parent / "migrations"
 
 
 def test_the_migrations_build_exactly_the_tables_that_the_code_uses(tmp_path: Path) -> None:
@@ -26,6 +36,7 @@ def test_the_migrations_build_exactly_the_tables_that_the_code_uses(tmp_path: Pa
         assert erasure_tables.erasures.metadata is tables.meta.metadata is metadata
         assert report_tables.alerts.metadata is metadata
         assert fleet_tables.leases.metadata is metadata
+        assert drift_tables.verdicts.metadata is metadata
     database.close()
 
 
@@ -115,4 +126,41 @@ def test_that_all_connections_are_in_use_is_a_passing_fault(tmp_path: Path) -> N
     database = Database.open(tmp_path / "server.sqlite", CLOCK)
     with pytest.raises(RetryLaterError, match="in use"), database.read():
         raise PoolTimeoutError
+    database.close()
+
+
+def test_verdicts_of_before_keep_their_ids_and_count_as_drift(tmp_path: Path) -> None:
+    path = tmp_path / "server.sqlite"
+    engine = create_engine(f"sqlite:///{path}")
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0007")
+        connection.exec_driver_sql(
+            "INSERT INTO verdicts VALUES (7, 5, 'garage', 'm', "
+            "'measured-error-risen', 'why', '{}', 3)"
+        )
+    engine.dispose()
+    database = Database.open(path, CLOCK)
+    (found,) = Queries(database).verdicts()
+    assert (found.id, found.kind, found.cause, found.hurts) == (7, "drift", "unnamed", True)
+    assert (found.device, found.cleared_utc_us) == ("", None)
+    with database.write() as connection:
+        assert (
+            connection.scalar(
+                insert(drift_tables.verdicts)
+                .values(
+                    utc_us=6,
+                    deployment="garage",
+                    model="n",
+                    kind="drift",
+                    reason="",
+                    evidence="{}",
+                    since_sample=1,
+                )
+                .returning(drift_tables.verdicts.c.id)
+            )
+            == 8
+        )
     database.close()
