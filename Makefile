@@ -12,13 +12,16 @@ unexport PYTHONDONTWRITEBYTECODE
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo bench chaos test test-unit test-e2e venv32 sources check format lock clean
+.PHONY: help demo evaluate bench chaos test test-unit test-e2e venv32 sources check format lock clean
 
 help: ## Show these targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.lab ## Show the whole loop in a few minutes (EXIT=1 ends after the report).
 	$(BIN)/parkfleet demo $(ONLY_EXIT)
+
+evaluate: $(VENV)/.lab ## Drive the reference evaluation and report (QUICK=1 for a look).
+	$(BIN)/parkfleet evaluate $(ONLY_QUICK)
 
 bench: $(VENV)/.lab ## Measure what the parts cost beside bare bounds (QUICK=1 for a look).
 	$(BIN)/python -m tests.benchmarks $(ONLY_QUICK)

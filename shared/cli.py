@@ -27,13 +27,14 @@ _SUMMARIES = {
     "broker": "Run or configure the MQTT broker.",
     "demo": "Show the whole loop in a few minutes: broker, server, trainer and two simulated cars.",
     "device": "The car: enrol, drive, sync, look at its state.",
+    "evaluate": "Drive the reference evaluation through the whole fleet, and report.",
     "releases": "Keep the signed release repository.",
     "server": "Run the fleet server.",
     "sim": "The laboratory: simulated cars, rendered scenes.",
     "token": "Create access tokens for the REST API.",
     "trainer": "Train models, or work on the server's training jobs.",
 }
-_EXTRA = {"device": "device", "sim": "sim", "trainer": "trainer", "demo": "lab"}
+_EXTRA = {"device": "device", "sim": "sim", "trainer": "trainer", "demo": "lab", "evaluate": "lab"}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
