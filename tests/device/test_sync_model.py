@@ -5,6 +5,7 @@ from collections import Counter
 
 import hypothesis.strategies as st
 import msgspec
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -14,6 +15,8 @@ from shared.ids import sha256_hex
 from shared.messages import Batch, Receipt, UploadLevel
 from shared.samples import ManoeuvreEnd, Picture, Sample
 from tests.device.records import BOOT, manoeuvre_end, sample
+
+pytestmark = pytest.mark.slow
 
 Key = tuple[str, int]
 

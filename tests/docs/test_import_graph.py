@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 # Training, server, and what only they use.
 HEAVY = {
     *("tensorflow", "keras", "mlflow", "fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic"),

@@ -17,6 +17,8 @@ from shared.clock import SystemClock
 from shared.errors import UsageError
 from shared.samples import Sample
 
+pytestmark = pytest.mark.slow
+
 _FAST = SimConfiguration(speed=0.0, seed=4)
 
 
@@ -106,7 +108,6 @@ def test_a_sensor_that_dies_ends_the_manoeuvre_with_the_car_untouched(tmp_path: 
     assert (progress.done, progress.parked, progress.contacts) == (1, 0, 0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", ["sensor_stuck", "sensor_dropout", "motor_stalled", "encoder_lost"]
 )

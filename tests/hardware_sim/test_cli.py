@@ -6,6 +6,8 @@ from click.testing import CliRunner
 from hardware_sim.cli import sim
 from shared.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def _run(*arguments: str) -> str:
     done = CliRunner().invoke(sim, list(arguments), catch_exceptions=False)

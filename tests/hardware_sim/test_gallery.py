@@ -7,6 +7,8 @@ from hardware_sim import gallery
 from hardware_sim import scene as scenes
 from shared.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def _shots() -> list[gallery.Shot]:
     chosen = [scenes.load("beige"), scenes.load("red")]

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from device.drivers.gpio import GpioControls, GpioSignals, Pins
 from device.hardware import Press
@@ -12,6 +13,8 @@ from hardware_sim.pins import WorldPinFactory
 from hardware_sim.script import Desk, Progress
 from hardware_sim.world import Placement, World
 from tests.hardware_sim.worlds import a_world, let_pass
+
+pytestmark = pytest.mark.slow
 
 _PINS = Pins()
 _LIT_US = 500_000

@@ -25,6 +25,8 @@ from shared.signing import SigningKey
 from shared.task import WALL_DISTANCE, Task
 from tests.hardware_sim.recordings import record_approaches, write_labels, write_picture
 
+pytestmark = pytest.mark.slow
+
 WIDE = Task(
     name="front-distance",
     label="distance",

@@ -20,6 +20,8 @@ from shared.manifest import Manifest
 from tests.device.agent.world import SECOND, Fleet, SettableClock, enrolled_home
 from tests.device.fakes import DATA, TINY
 
+pytestmark = pytest.mark.slow
+
 MODEL = DATA / "tiny.tflite"
 MODELS = Path(__file__).parents[2] / "golden" / "models"
 

@@ -8,6 +8,8 @@ import pytest
 from device.update.trial import Pair
 from tests.device.update.trials import Outcome, many, pairs, run
 
+pytestmark = pytest.mark.slow
+
 
 def promoted(found: list[Outcome]) -> list[int]:
     return [each.manoeuvres for each in found if each.promoted]

@@ -16,6 +16,8 @@ from hardware_sim.faults import Fault
 from shared.errors import UsageError
 from tests.hardware_sim.worlds import StillClock, exact_scene, with_fault
 
+pytestmark = pytest.mark.slow
+
 _FRAME_US = 33_333
 
 Play = Iterator[None]

@@ -11,6 +11,8 @@ from hardware_sim.fleet_sim.memory import in_memory
 from shared.clock import SystemClock
 from shared.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parent.parent.parent / "device" / "data"
 SMALL = Plan(cars=6, every_s=60.0, for_s=120.0, seed=3)
 

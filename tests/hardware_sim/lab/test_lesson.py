@@ -11,6 +11,8 @@ from hardware_sim.lab.parking import Model
 from hardware_sim.lab.processes import Processes
 from shared.clock import SystemClock
 
+pytestmark = pytest.mark.slow
+
 
 def _record(lesson: Lesson, folder: Path) -> tuple[int, list[int]]:
     told: list[int] = []
@@ -45,7 +47,6 @@ def test_a_recording_that_was_cut_short_begins_anew(tmp_path: Path) -> None:
     assert not (tmp_path / "recording" / "images" / "stray.jpg").exists()
 
 
-@pytest.mark.slow
 def test_a_lesson_that_was_learned_is_given_until_another_is_asked_for(tmp_path: Path) -> None:
     lesson = Lesson(scenes=("beige",), manoeuvres=6, seed=4)
     _record(lesson, tmp_path)

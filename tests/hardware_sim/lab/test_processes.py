@@ -16,6 +16,8 @@ from hardware_sim.lab.processes import ProcessDiedError, Processes, WaitTimeoutE
 from shared.clock import SystemClock
 from shared.errors import ParkfleetError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Processes]:
