@@ -48,7 +48,7 @@ pytestmark = pytest.mark.slow
 
 EXAMPLES = int(os.environ.get("PARKFLEET_CONTRACT_EXAMPLES", "12"))
 
-SEQUENCES = max(1, EXAMPLES // 2)
+SEQUENCES = EXAMPLES
 STEPS = 80
 """Few and long: a sequence begins with lists, asks for each twice at most, and follows every link
 twice at most, so that a long one gets to what is far from the lists."""
