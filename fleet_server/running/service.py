@@ -146,6 +146,9 @@ def serve(server: Server) -> bool:
     try:
         if web is not None and listener is not None:
             web.run(sockets=[listener])
+            if web.is_interrupted:
+                # uvicorn sends itself the signal again, and Python may lose what that raises.
+                raise KeyboardInterrupt
         else:
             stop.wait()
     finally:
@@ -212,13 +215,15 @@ class _Web(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, stop: threading.Event) -> None:
         super().__init__(config)
         self._stop = stop
+        self.is_interrupted = False
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self.is_interrupted |= sig == signal.SIGINT
         self._stop.set()
         super().handle_exit(sig, frame)
 
 
-def _web(server: Server) -> uvicorn.Server:
+def _web(server: Server) -> _Web:
     return _Web(
         uvicorn.Config(
             application(server),
