@@ -35,8 +35,8 @@ test-unit: $(VENV)/.dev sources ## Run the unit tests only (under a minute).
 	$(BIN)/pytest -q -n auto --dist worksteal -m "not e2e and not slow"
 
 test-e2e: $(VENV)/.dev ## Run the tests that train, or start real processes over real sockets.
-	$(BIN)/pytest -q -n auto --dist loadfile -m "slow and not e2e"
-	$(BIN)/pytest -q -m e2e
+	$(BIN)/pytest -q -n auto --dist loadfile -m "slow or e2e" --ignore tests/e2e
+	$(BIN)/pytest -q -m "slow or e2e" tests/e2e
 
 venv32: .venv32/.made ## Make the environment of a 32-bit car, to compare its runtime with LiteRT.
 
