@@ -7,6 +7,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, func, insert, select, update
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -88,6 +89,16 @@ def test_a_database_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(UsageError, match="newer version"):
         Database.open(tmp_path / "server.sqlite", CLOCK)
+
+
+def test_what_is_up_to_date_is_what_the_last_step_leaves(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "server.sqlite", CLOCK)
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with database.read() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    database.close()
+    assert found == ScriptDirectory.from_config(config).get_current_head() == database_module._HEAD
 
 
 def test_an_empty_fleet_has_views(tmp_path: Path) -> None:
