@@ -40,9 +40,9 @@ def test_a_person_writes_down_why_something_was_changed(client: TestClient, logi
     assert (wrong.status_code, "no deployment" in wrong.json()["detail"]) == (422, True)
 
 
-@pytest.mark.parametrize(
-    "reason", [None, "", "ab", "   ", "\u00a0\u2003\u00a0", "x" * 201, "two\nlines", "a\0b"]
-)
+NO_REASONS = (None, "", "ab", "   ", "\u00a0\u2003\u00a0", "x" * 201, "two\nlines", "a\0b")
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -63,12 +63,13 @@ def test_a_person_writes_down_why_something_was_changed(client: TestClient, logi
     ],
 )
 def test_no_change_without_a_reason_of_one_line(
-    client: TestClient, login: Login, path: str, body: dict[str, Any], reason: str | None
+    client: TestClient, login: Login, path: str, body: dict[str, Any]
 ) -> None:
-    asked = body if reason is None else body | {"reason": reason}
-    answer = client.post(f"{API}/{path}", json=asked, headers=login("admin"))
-    assert answer.status_code == 422
-    assert "reason" in answer.json()["detail"]
+    headers = login("admin")
+    for reason in NO_REASONS:
+        asked = body if reason is None else body | {"reason": reason}
+        answer = client.post(f"{API}/{path}", json=asked, headers=headers)
+        assert (answer.status_code, "reason" in answer.text) == (422, True), repr(reason)
 
 
 def test_every_body_refuses_what_it_does_not_know() -> None:
