@@ -9,6 +9,9 @@ ONLY_QUICK := $(if $(filter 1,$(QUICK)),--quick,)
 # Tests start some hundred Python processes; without bytecode each compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
+# Half as many again as there are cores: tests over real sockets wait a third of their time.
+SIDE_BY_SIDE := $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
+
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
@@ -35,8 +38,8 @@ test-unit: $(VENV)/.dev sources ## Run the unit tests only (under a minute).
 	$(BIN)/pytest -q -n auto --dist worksteal -m "not e2e and not slow"
 
 test-e2e: $(VENV)/.dev ## Run the tests that train, or start real processes over real sockets.
-	$(BIN)/pytest -q -n auto --dist loadfile -m "slow or e2e" --ignore tests/e2e
-	$(BIN)/pytest -q -m "slow or e2e" tests/e2e
+	$(BIN)/pytest -q -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder -m "(slow or e2e) and not alone"
+	$(BIN)/pytest -q -m alone
 
 venv32: .venv32/.made ## Make the environment of a 32-bit car, to compare its runtime with LiteRT.
 

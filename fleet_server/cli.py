@@ -1,11 +1,14 @@
-"""The verbs `server` and `token`: thin shells over `running.service` and `tokens`."""
+"""The verbs `server` and `token`: thin shells over `running.service` and `tokens`.
+
+Laws:
+- a mistake in the settings, or a question for help, is answered before the web server is loaded.
+"""
 
 from pathlib import Path
 
 import click
 
 from fleet_server import logbook, settings, tokens
-from fleet_server.running import service
 from fleet_server.storage.opening import open_database
 from shared.cli import emit, json_option
 from shared.clock import SystemClock
@@ -42,7 +45,7 @@ _PORT = click.IntRange(1, 65535)
 def server(
     *,
     state: Path,
-    role: service.Role,
+    role: settings.Role,
     host: str | None,
     port: int | None,
     broker_host: str | None,
@@ -55,6 +58,8 @@ def server(
     """
     given = {"host": host, "port": port, "broker_host": broker_host, "broker_port": broker_port}
     chosen = settings.load(state, {name: each for name, each in given.items() if each is not None})
+    from fleet_server.running import service
+
     with service.opened(state, chosen, SystemClock(), role) as parts:
         if not service.serve(parts):
             raise RetryLaterError("a part of the server died; its log says of what")

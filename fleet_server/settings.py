@@ -14,6 +14,9 @@ from shared import settings
 
 PREFIX = "PARKFLEET_SERVER"
 
+Role = Literal["all", "api", "ingest", "control"]
+"""Which parts of the server run in a process."""
+
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)]
 Kept = Annotated[int, msgspec.Meta(ge=1024 * 1024, le=2**40)]

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Literal
 
 import uvicorn
 from fastapi import FastAPI
@@ -33,7 +32,7 @@ from fleet_server.releases.online import OnlineRepository
 from fleet_server.rollout import registration
 from fleet_server.running import parts
 from fleet_server.running.leases import LeaseLostError
-from fleet_server.settings import ServerSettings
+from fleet_server.settings import Role, ServerSettings
 from fleet_server.storage.opening import open_database
 from fleet_server.storage.quarantine import Budget
 from shared.clock import Clock
@@ -43,7 +42,6 @@ from shared.signing import SigningKey
 
 logger = logging.getLogger(__name__)
 
-Role = Literal["all", "api", "ingest", "control"]
 
 _JOIN_S = 10.0
 _GRACE_S = 3

@@ -16,7 +16,7 @@ from shared.mqtt import Will
 from shared.topics import Role, Topic
 from tests.contracts.brokers import KINDS, SHORT_S, Broker, Client, Kind, running, wait_for
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 ACTORS: dict[str, Role] = {
     "car-1": "device",

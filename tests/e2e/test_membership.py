@@ -14,7 +14,7 @@ from tests.contracts.brokers import KINDS, PARKFLEET, wait_for
 from tests.e2e.servers import Server, serving
 from tests.fleet_server.fleet import jpeg, sample
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 NAME = "car-1"
 PAIRS = 20

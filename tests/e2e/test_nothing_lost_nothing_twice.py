@@ -4,7 +4,7 @@ import pytest
 
 from hardware_sim.lab.fleet import Car, Fleet, Floor
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 _MANOEUVRES = 8
 

@@ -14,7 +14,7 @@ from shared.clock import SystemClock
 from shared.ids import sha256_hex
 from tests.hardware_sim.recordings import record_approaches
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 
 def _parkfleet(*arguments: str) -> bytes:

@@ -15,11 +15,13 @@ LIMIT_US = 200_000
 """A promise to whoever stands behind the car, and so the one absolute time that a test asserts."""
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("strike", [kill, kill_supervisor])
 def test_motors_are_off_within_200_ms_of(tmp_path: Path, strike: Strike) -> None:
     assert _off_after_us(tmp_path, strike) <= LIMIT_US
 
 
+@pytest.mark.alone
 def test_motors_are_off_within_200_ms_of_a_hang(tmp_path: Path) -> None:
     # 150 ms of these are the supervisor's patience: a machine that does something else for the rest
     # may try again, a supervisor that is late by itself is late each time.

@@ -14,7 +14,7 @@ from tests.trainer.test_sign import empty_role
 from trainer.home import Home
 from trainer.worker.client import Pair
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("_prepared")]
+pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.usefixtures("_prepared")]
 
 
 class _Killer:

@@ -15,7 +15,7 @@ from tests.trainer.test_sign import empty_role
 from trainer.settings import Limits
 from trainer.worker.client import Pair
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_prepared")]
+pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.usefixtures("_prepared")]
 
 
 def test_a_job_ends_in_one_registered_model(done: tuple[ServerDouble, Path]) -> None:

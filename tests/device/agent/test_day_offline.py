@@ -21,7 +21,7 @@ from tests.device.agent.world import DEVICE, SECOND, Car, published
 from tests.device.records import manoeuvre_end, sample
 
 # A whole day takes two minutes: PARKFLEET_TEST_HOURS=24 pytest <this file>
-HOURS = int(os.environ.get("PARKFLEET_TEST_HOURS", "4"))
+HOURS = int(os.environ.get("PARKFLEET_TEST_HOURS", "3"))
 PAIRS_AN_HOUR = 4 * 3600
 PAIRS_A_MANOEUVRE = 24
 MANOEUVRES_AN_HOUR = PAIRS_AN_HOUR // PAIRS_A_MANOEUVRE
@@ -118,6 +118,7 @@ def drain(car: Car, server: Server, pairs: int) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_hours_offline_arrive_whole_and_once_in_memory_that_stays_flat(car: Car) -> None:
     car.wish(None, upload="characteristics")
     server = Server(car)

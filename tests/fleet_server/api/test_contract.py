@@ -44,7 +44,7 @@ from tests.fleet_server.api.history import EXPERIMENT, make
 from tests.fleet_server.api.test_rights import RIGHTS
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, sample
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 EXAMPLES = int(os.environ.get("PARKFLEET_CONTRACT_EXAMPLES", "12"))
 

@@ -11,7 +11,7 @@ from hardware_sim.lab.parking import Model
 from hardware_sim.lab.processes import Processes
 from shared.clock import SystemClock
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 def _record(lesson: Lesson, folder: Path) -> tuple[int, list[int]]:
