@@ -40,6 +40,11 @@ _PORT = click.IntRange(1, 65535)
 )
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=_PORT, help="Port for REST and the web pages.  [default: 8080]")
+@click.option(
+    "--probe-port",
+    type=_PORT,
+    help="Port for health and metrics alone, in the roles ingest and control.  [default: none]",
+)
 @click.option("--broker-host", help="Where the broker is.  [default: 127.0.0.1]")
 @click.option("--broker-port", type=_PORT, help="The broker's port.  [default: 1883]")
 def server(
@@ -48,6 +53,7 @@ def server(
     role: settings.Role,
     host: str | None,
     port: int | None,
+    probe_port: int | None,
     broker_host: str | None,
     broker_port: int | None,
 ) -> None:
@@ -56,7 +62,13 @@ def server(
     Options overrule the environment (PARKFLEET_SERVER_...), which overrules server.toml in the
     state folder.
     """
-    given = {"host": host, "port": port, "broker_host": broker_host, "broker_port": broker_port}
+    given = {
+        "host": host,
+        "port": port,
+        "probe_port": probe_port,
+        "broker_host": broker_host,
+        "broker_port": broker_port,
+    }
     chosen = settings.load(state, {name: each for name, each in given.items() if each is not None})
     from fleet_server.running import service
 

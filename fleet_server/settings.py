@@ -48,6 +48,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     """What an operator may set.
 
     `host`, `port`: where REST and the web pages listen.
+    `probe_port`: where a process of the role `ingest` or `control`, which serves no REST, answers
+    `/health`, `/ready` and `/metrics`; nowhere if it is not set.
     `broker_host`, `broker_port`: where the broker is, for this server.
     `advertised_broker_host`, `advertised_broker_port`: where cars are told that it is; the same
     where they are not set.
@@ -93,6 +95,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     host: str = "127.0.0.1"
     port: Port = 8080
+    probe_port: Port | None = None
     broker_host: str = "127.0.0.1"
     broker_port: Port = 1883
     advertised_broker_host: str | None = None

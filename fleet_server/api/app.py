@@ -5,6 +5,8 @@ Laws:
 - the documentation is read without the internet: its scripts and styles come from this server;
 - what lies under `/api` and is no route is answered here, as a problem, never by the console;
 - building the application starts nothing.
+
+A process that serves no REST has `create_probes` alone: health and metrics.
 """
 
 from fastapi import APIRouter, FastAPI
@@ -81,4 +83,14 @@ def create_app(context: Context) -> FastAPI:
     for router in ROUTERS:
         app.include_router(router)
     problems.close(app, "/api")
+    return app
+
+
+def create_probes(context: Context) -> FastAPI:
+    """Return the application of a process that only says how it is, and no more."""
+    app = FastAPI(title="parkfleet", version=__version__, openapi_url=None)
+    app.state.context = context
+    problems.install(app)
+    app.include_router(health.router)
+    problems.close(app, "/")
     return app

@@ -14,6 +14,7 @@ from fleet_server.releases.online import OnlineRepository
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Database
 from shared.clock import Clock
+from shared.mqtt import Connection
 from shared.signing import SigningKey
 
 
@@ -21,7 +22,8 @@ from shared.signing import SigningKey
 class Context:
     """One server's parts. Since the start, `outcomes` counts batches, and `traffic` requests.
 
-    `open` counts what is open now: event streams. They end once `stopping` is set.
+    `open` counts what is open now: event streams. They end once `stopping` is set. `connections`
+    are those of this process to the broker.
     """
 
     state: Path
@@ -33,6 +35,7 @@ class Context:
     outcomes: Counter[str]
     traffic: Traffic = field(default_factory=Traffic)
     open: Counter[str] = field(default_factory=Counter)
+    connections: list[Connection] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     @property

@@ -39,5 +39,6 @@ def ready(context: Served) -> Health:
 )
 def show_metrics(context: Served, _who: Reader) -> Response:
     """Return the fleet in numbers, in Prometheus' text format; docs/reference/metrics.md."""
-    body = metrics.exposition(context.database, context.outcomes, context.traffic)
+    dropped = sum(each.dropped for each in context.connections)
+    body = metrics.exposition(context.database, context.outcomes, context.traffic, dropped=dropped)
     return Response(body, media_type=metrics.CONTENT_TYPE)

@@ -42,6 +42,7 @@ class Numbers:
     totals: Totals
     rollouts: tuple[RolloutView, ...]
     outcomes: Mapping[str, int]
+    dropped: int
     alerts: Mapping[str, int]
     deliveries: Mapping[str, int]
 
@@ -146,6 +147,12 @@ FAMILIES: tuple[Family, ...] = (
         read=_each(OUTCOMES, lambda numbers: numbers.outcomes),
     ),
     Family(
+        name="messages_dropped",
+        kind="counter",
+        text="Messages that this process had no room for and did not acknowledge.",
+        read=lambda numbers: {(): numbers.dropped},
+    ),
+    Family(
         name="training_jobs",
         kind="gauge",
         text="Training jobs, by state.",
@@ -216,8 +223,10 @@ class Traffic:
         self._seconds.labels(method, route).observe(seconds)
 
 
-def exposition(database: Database, outcomes: Tally[str], traffic: Traffic) -> bytes:
-    """Return all families in Prometheus' text format.
+def exposition(
+    database: Database, outcomes: Tally[str], traffic: Traffic, *, dropped: int = 0
+) -> bytes:
+    """Return all families in Prometheus' text format; `dropped` is the sum over all connections.
 
     Raises:
         RetryLaterError: the database cannot be used now.
@@ -227,6 +236,7 @@ def exposition(database: Database, outcomes: Tally[str], traffic: Traffic) -> by
         totals=queries.totals(),
         rollouts=queries.rollouts(),
         outcomes=dict(outcomes),
+        dropped=dropped,
         alerts=alerts.open_by_severity(database),
         deliveries=alerts.deliveries_by_state(database),
     )

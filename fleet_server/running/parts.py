@@ -41,7 +41,7 @@ _JOIN_S = 8.0
 
 def all_parts(context: Context, ingest: Ingest, address: Address) -> Iterator[Part]:
     """Yield the parts of a process that does everything."""
-    yield "ingest", Bridge(Connection(address), Receiving(ingest), context.clock).run
+    yield "ingest", Bridge(_connection(context, address), Receiving(ingest), context.clock).run
     yield "control", _leading(context, address)
 
 
@@ -63,9 +63,15 @@ def ingest_parts(context: Context, ingest: Ingest, address: Address) -> Iterator
     number, lease = taken
     user = server_user(ingest_name(number))
     logger.info("ingest number=%d user=%s", number, user)
-    connection = Connection(replace(address, user=user))
+    connection = _connection(context, replace(address, user=user))
     yield "ingest", Bridge(connection, Receiving(ingest, number=number), context.clock).run
     yield "lease", lambda stop: _watch(context, lease, stop)
+
+
+def _connection(context: Context, address: Address) -> Connection:
+    made = Connection(address)
+    context.connections.append(made)
+    return made
 
 
 def _leading(context: Context, address: Address) -> Run:
@@ -81,7 +87,7 @@ def _leading(context: Context, address: Address) -> Run:
             key=context.key,
             clock=context.clock,
         )
-        connection = Connection(replace(address, user=server_user(CONTROL)))
+        connection = _connection(context, replace(address, user=server_user(CONTROL)))
         run_together(
             [
                 ("herald", Bridge(connection, herald, context.clock).run),

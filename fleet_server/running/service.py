@@ -23,7 +23,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from fleet_server import console
-from fleet_server.api.app import create_app
+from fleet_server.api.app import create_app, create_probes
 from fleet_server.api.context import Context
 from fleet_server.broker import users
 from fleet_server.ingest.quota import Quota
@@ -43,6 +43,7 @@ from shared.signing import SigningKey
 logger = logging.getLogger(__name__)
 
 
+_WITH_REST = ("all", "api")
 _JOIN_S = 10.0
 _GRACE_S = 3
 # The network thread takes a message in several small reads, and waits for this long after each one
@@ -126,7 +127,7 @@ def serve(server: Server) -> bool:
     gc.freeze()
     gc.set_threshold(_GARBAGE, 50, 100)
     stop, died = server.context.stopping, threading.Event()
-    listener = _listen(server.context.settings) if server.role in ("all", "api") else None
+    listener = _listen(server.context.settings, server.role)
     web = None if listener is None else _web(server)
     if listener is not None:
         host, port = listener.getsockname()[:2]
@@ -161,7 +162,9 @@ def serve(server: Server) -> bool:
 
 
 def application(server: Server) -> FastAPI:
-    """Return the web application with the console on it."""
+    """Return the web application with the console on it, or what stands in for it by the role."""
+    if server.role not in _WITH_REST:
+        return create_probes(server.context)
     app = create_app(server.context)
     console.mount(app, server.context.queries)
     return app
@@ -234,18 +237,21 @@ def _web(server: Server) -> _Web:
     )
 
 
-def _listen(settings: ServerSettings) -> socket.socket:
+def _listen(settings: ServerSettings, role: Role) -> socket.socket | None:
     """Return a socket that is bound already, so that a taken port is found before all else."""
+    port = settings.port if role in _WITH_REST else settings.probe_port
+    if port is None:
+        return None
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((settings.host, settings.port))
+        listener.bind((settings.host, port))
         listener.listen(128)
     except OSError as error:
         listener.close()
         raise UsageError(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-            "stop what listens there or choose another --port"
+            f"cannot listen on {settings.host}:{port}: {error.strerror}; stop what listens there "
+            f"or choose another {'--port' if role in _WITH_REST else '--probe-port'}"
         ) from None
     return listener

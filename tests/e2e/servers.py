@@ -47,10 +47,11 @@ class Server:
         )
         return done.stdout.strip()
 
-    def start(self, role: str) -> Part:
+    def start(self, role: str, *options: str) -> Part:
         log = self.folder / f"{role}-{len(self.parts)}.log"
         arguments = ["server", "--role", role, "--state", str(self.broker.state)]
         arguments += ["--port", str(self.port), "--broker-port", str(self.broker.port)]
+        arguments += options
         file = self.stack.enter_context(log.open("wb"))
         process = subprocess.Popen([*PARKFLEET, *arguments], stdout=file, stderr=file)
         self.stack.callback(process.wait)
@@ -75,7 +76,7 @@ class Server:
 def serving(kind: Kind, folder: Path) -> Iterator[Server]:
     """Give a server that has its REST process, over a broker of that kind."""
     with running(kind) as broker, ExitStack() as stack:
-        made = Server(broker, folder, stack, _free_port())
+        made = Server(broker, folder, stack, free_port())
         made.run(
             *("releases", "init", "--owner", str(folder / "owner")),
             *("--server-state", str(broker.state), "--trainer", str(folder / "trainer")),
@@ -88,6 +89,7 @@ def serving(kind: Kind, folder: Path) -> Iterator[Server]:
         yield made
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nothing listens on now."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])

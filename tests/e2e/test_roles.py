@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
 from shared import codec, topics
@@ -14,7 +15,7 @@ from shared.ids import sha256_hex
 from shared.messages import Command, CommandResult, Desired, Presence, Receipt
 from shared.signing import SigningKey, VerifyKey, open_envelope, seal
 from tests.contracts.brokers import Client, secret_of, wait_for
-from tests.e2e.servers import Server, serving
+from tests.e2e.servers import Server, free_port, serving
 from tests.fleet_server.fleet import BOOT, drive
 
 pytestmark = pytest.mark.e2e
@@ -121,7 +122,8 @@ def obey(server: Server, car: Car, verb: str) -> str:
 
 @pytest.mark.parametrize("server", ["mosquitto"], indirect=True)
 def test_processes_of_one_role_each_serve_a_fleet_and_replace_each_other(server: Server) -> None:
-    first, second = server.start("ingest"), server.start("ingest")
+    first, probe_port = server.start("ingest"), free_port()
+    second = server.start("ingest", "--probe-port", str(probe_port))
     control = server.start("control")
     wait_for(lambda: control.said("lease_taken") == 1, "the lease")
     spare = server.start("control")
@@ -140,6 +142,10 @@ def test_processes_of_one_role_each_serve_a_fleet_and_replace_each_other(server:
     assert sum(taken) == BATCHES
     assert all(taken), "one of two ingest processes took nothing"
     assert server.call("GET", f"devices/{car.name}")["pairs_stored"] == 3 * BATCHES
+    probe = f"http://127.0.0.1:{probe_port}"
+    told = httpx2.get(f"{probe}/metrics", headers={"Authorization": f"Bearer {server.token}"})
+    assert f'parkfleet_batches_total{{outcome="stored"}} {taken[1]}.0' in told.text.splitlines()
+    assert httpx2.get(f"{probe}/api/v1/devices").status_code == 404
 
     first.kill()
     more = {car.send(BATCHES + number).decode() for number in range(4)}

@@ -7,7 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 
-from fleet_server.api.app import create_app
+from fleet_server.api.app import create_app, create_probes
 from fleet_server.api.context import Context
 from fleet_server.api.limits import DEFAULT_BYTES
 from fleet_server.broker import users
@@ -391,3 +391,16 @@ def test_a_server_that_cannot_reach_its_database_is_not_ready(
     with TestClient(create_app(context)) as client:
         assert client.get("/health").status_code == 200
         assert client.get("/ready").status_code == 503
+
+
+def test_a_process_without_rest_answers_health_and_metrics_and_nothing_else(
+    context: Context, login: Login
+) -> None:
+    with TestClient(create_probes(context)) as probes:
+        assert probes.get("/health").json() == {"status": "ok"}
+        assert probes.get("/ready").status_code == 200
+        assert probes.get("/metrics").status_code == 401
+        told = probes.get("/metrics", headers=login("viewer")).text
+        assert "parkfleet_messages_dropped_total 0.0" in told.splitlines()
+        for path in ("/", "/docs", "/openapi.json", "/api/v1/devices"):
+            assert probes.get(path).status_code == 404
