@@ -81,6 +81,8 @@ def rotate_keys(body: KeyRotation, context: Served) -> Rotated:
         by_present=bytes.fromhex(body.by_present),
         by_new=bytes.fromhex(body.by_new),
     )
+    with context.database.read() as connection:
+        standing.check_rotation(connection, rotation)
     with context.database.write() as connection:
         standing.rotate(
             connection,
@@ -93,6 +95,8 @@ def rotate_keys(body: KeyRotation, context: Served) -> Rotated:
 
 
 def _claim(body: EnrolmentClaim, context: Context) -> membership.Enrolled:
+    with context.database.read() as connection:
+        membership.check_code_is_known(connection, body.code)
     with context.database.write() as connection:
         return membership.claim_code(
             connection,

@@ -158,10 +158,7 @@ def claim_code(
         CodeMisusedError: the code was used already, or is another car's.
         RefusedError: it is unknown or expired, or a key is malformed.
     """
-    digest = sha256_hex(code.encode("utf-8", "replace"))
-    row = connection.execute(select(enrolments).filter_by(code_sha256=digest)).one_or_none()
-    if row is None:
-        raise RefusedError("this code is not valid for this car: ask for a new one")
+    row = _enrolment(connection, code)
     _check_code(row, device, utc_us)
     deploying.check_open(connection, row.deployment)
     if not is_sha256(mqtt_secret_sha256):
@@ -193,6 +190,23 @@ def claim_code(
     return Enrolled(
         device=device, deployment=row.deployment, task=_task(connection, row.deployment)
     )
+
+
+def check_code_is_known(connection: Connection, code: str) -> None:
+    """Return quietly where `code` is one of ours, good or not; reading alone says so.
+
+    Raises:
+        RefusedError: it is a stranger's guess, which is to keep no writer waiting.
+    """
+    _enrolment(connection, code)
+
+
+def _enrolment(connection: Connection, code: str) -> Row[Any]:
+    digest = sha256_hex(code.encode("utf-8", "replace"))
+    row = connection.execute(select(enrolments).filter_by(code_sha256=digest)).one_or_none()
+    if row is None:
+        raise RefusedError("this code is not valid for this car: ask for a new one")
+    return row
 
 
 def _check_code(row: Row[Any], device: str, utc_us: int) -> None:

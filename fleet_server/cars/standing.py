@@ -170,14 +170,9 @@ def rotate(
             present key and by the new one.
         UsageError: the users file is broken.
     """
-    car = _car(connection, rotation.device)
-    if car.state == "revoked":
-        raise RefusedError(f"{car.name} is revoked: enrol it anew")
+    car = check_rotation(connection, rotation)
     new = VerifyKey(rotation.public_key)
-    present = VerifyKey(car.public_key)
-    is_repeat = new.raw == present.raw
-    rotation.check(new if is_repeat else present)
-    if not is_repeat:
+    if new.raw != car.public_key:
         _replace_key(connection, car, new, utc_us=utc_us, overlap_us=overlap_us)
     users.add_user(
         state,
@@ -187,6 +182,20 @@ def rotate(
         verifier=rotation.mqtt_verifier,
     )
     logger.info("keys_rotated device=%s fingerprint=%r", car.name, new.fingerprint)
+
+
+def check_rotation(connection: Connection, rotation: Rotation) -> Row[Any]:
+    """Return the car that may have what `rotation` asks for; reading alone says so.
+
+    Raises:
+        RefusedError: as for `rotate`; a stranger is to keep no writer waiting.
+    """
+    car = _car(connection, rotation.device)
+    if car.state == "revoked":
+        raise RefusedError(f"{car.name} is revoked: enrol it anew")
+    # Sent again after its answer was lost, it is the key in force already.
+    rotation.check(VerifyKey(car.public_key))
+    return car
 
 
 def _replace_key(

@@ -252,3 +252,18 @@ def test_cars_are_found_by_their_labels(desk: Desk) -> None:
 def test_malformed_labels_are_refused(labels: dict[str, str]) -> None:
     with pytest.raises(RefusedError):
         groups.check(labels)
+
+
+def test_a_stranger_is_answered_while_somebody_writes_and_keeps_no_writer_waiting(
+    desk: Desk,
+) -> None:
+    desk.join()
+    guess = {
+        "code": "guessed",
+        "device": NAME,
+        "public_key": "0" * 64,
+        "mqtt_secret_sha256": "0" * 64,
+    }
+    with desk.fleet.database.write():
+        assert "not valid" in str(desk.call("POST", "enrolments/claim", guess, 422)["detail"])
+        assert "bad signature" in str(desk.rotate(SECOND, THIRD, 422)["detail"])
