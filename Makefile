@@ -26,10 +26,10 @@ demo: $(VENV)/.lab ## Show the whole loop in a few minutes (EXIT=1 ends after th
 evaluate: $(VENV)/.lab ## Drive the reference evaluation and report (QUICK=1 for a look).
 	$(BIN)/parkfleet evaluate $(ONLY_QUICK)
 
-bench: $(VENV)/.lab ## Measure what the parts cost beside bare bounds (QUICK=1 for a look).
+bench: $(VENV)/.dev ## Measure what the parts cost beside bare bounds (QUICK=1 for a look).
 	$(BIN)/python -m tests.benchmarks $(ONLY_QUICK)
 
-chaos: $(VENV)/.lab ## Kill processes at random and report what was lost (QUICK=1 for a look).
+chaos: $(VENV)/.dev ## Kill processes at random and report what was lost (QUICK=1 for a look).
 	$(BIN)/python -m tests.chaos $(ONLY_QUICK)
 
 test: test-unit test-e2e ## Run all tests: unit tests, then trainings and real processes.

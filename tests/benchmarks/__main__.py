@@ -35,6 +35,8 @@ class Bench:
 BENCHES: Final = (
     Bench(name="bench_estimate", what="frame to estimate", quick=("--rounds", "600")),
     Bench(name="bench_loop_jitter", what="control loop", quick=("--seconds", "6", "--runs", "1")),
+    Bench(name="bench_codec", what="wire codec", quick=("--rounds", "100")),
+    Bench(name="bench_journal", what="journal", quick=("--rounds", "40")),
     Bench(name="rendering", what="renderer"),
     Bench(name="fleet", what="a thousand cars in one process", quick=("--quick",)),
     Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
