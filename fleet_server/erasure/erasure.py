@@ -11,8 +11,8 @@ Laws:
 A sample lies in a stretch of time by its own clock where that was synced, else by its time of
 receipt; a picture lies where its sample does; a manoeuvre where any part of it does. What goes:
 samples, pictures, manoeuvres, their sums and annotations, and refused messages (these by their time
-of receipt). What stays is what the fleet did, not what the car saw: its enrolment, the models it was
-given and what it said of them, the orders it got, and the log book.
+of receipt). What stays is what the fleet did, not what the car saw: its enrolment, the models it
+was given and what it said of them, the orders it got, and the log book.
 """
 
 from dataclasses import dataclass
