@@ -48,7 +48,6 @@ def drive(home_folder: Path, *, backend: str | None, heartbeat: int | None) -> i
     """
     home = Home(home_folder)
     settings = home.settings()
-    home.create()
     chosen = backend or settings.backend
     if heartbeat is None:
         return _supervise(home, chosen, home.hardware(settings))
@@ -71,6 +70,7 @@ def _supervise(home: Home, backend: str, configuration: Path | None) -> int:
     manager = ServiceManager(os.environ.get("NOTIFY_SOCKET"))
     with until_signal() as stop:
         try:
+            home.create()
             return supervise(command, cutoff, SystemClock(), manager, stop=stop)
         finally:
             cutoff.close()

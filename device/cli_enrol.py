@@ -75,5 +75,4 @@ def _claim(
         raise UsageError("to enrol, give --server and --code; a fleet's operator makes the code")
     if code == "-":
         code = sys.stdin.readline().strip()
-    home.create()
     claim(home, server_url=server_url, code=code, device=name, force=force)

@@ -66,7 +66,9 @@ def enrol(
     """
     name = device or home.settings().name
     if not is_device_name(name):
-        raise UsageError(f"no car may be called {name!r}: lower-case letters, digits and hyphens")
+        raise UsageError(
+            f"no car may be called {name!r}: 2 to 48 lower-case letters, digits and inner hyphens"
+        )
     if home.enrolment.exists() and not force:
         raise UsageError(f"{home.root} is enrolled already; --force enrols it anew with new keys")
     if not force:

@@ -110,6 +110,8 @@ async def serve(
     await broker.start()
     host, port = listener.getsockname()[:2]
     logger.info("broker listening host=%s port=%d tls=%s", host, port, tls is not None)
+    if not users_path(state_dir).exists():
+        logger.warning("nobody may connect yet: no server has its state in %s", state_dir)
     try:
         while not await _is_set_within(stop, WATCH_S):
             await broker.refresh()

@@ -49,7 +49,7 @@ def test_status_tells_what_was_lost_and_what_is_wrong(
     ("arguments", "line"),
     [
         (["status", "--home", "{}/none"], "start one with"),
-        (["drive", "--home", "{}/device.toml/car"], "cannot use"),
+        (["drive", "--home", "{}/device.toml/car", "--backend", "sim"], "cannot use"),
         (["drive", "--home", "{}", "--backend", "boat"], "no hardware backend 'boat'"),
         (["drive", "--home", "{}/wrong"], "target_mm"),
         (["agent", "--home", "{}"], "enrol"),
@@ -71,6 +71,20 @@ def test_a_mistake_ends_with_one_line_and_exit_code_2(
     error = capsys.readouterr().err
     assert line in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["drive", "--backend", "boat"],
+        ["enrol", "--server", "http://127.0.0.1:1", "--code", "X", "--name", "Car/1"],
+        ["enrol", "--server", "http://127.0.0.1:1", "--code", "X", "--name", "car-1"],
+    ],
+)
+def test_a_mistake_makes_no_folder(tmp_path: Path, arguments: list[str]) -> None:
+    home = tmp_path / "car"
+    assert cli.run(["device", *arguments, "--home", str(home)]) == 2
+    assert not home.exists()
 
 
 def test_a_setting_from_the_environment_overrules_the_file(

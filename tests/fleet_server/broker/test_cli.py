@@ -108,6 +108,7 @@ def test_a_signal_ends_the_broker_cleanly(
         rest = process.stderr.read()
 
     assert process.returncode == status
+    assert f"nobody may connect yet: no server has its state in {tmp_path}" in rest
     assert "broker stopped" in rest
     assert "Traceback" not in rest
 
