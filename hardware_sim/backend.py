@@ -46,14 +46,16 @@ class SimConfiguration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     """A simulated car.
 
     `scene` is a shipped scene's name or a file. `speed` is how many virtual seconds pass in a real
-    one, 0 for as many as the machine can compute. The camera captures at the size of the model's
-    picture, so that nothing is rendered to be averaged away; a real one captures twice that.
+    one, 0 for as many as the machine can compute; `rest_speed` the same while the person has
+    nothing to do, 0 for no difference. The camera captures at the size of the model's picture, so
+    that nothing is rendered to be averaged away; a real one captures twice that.
     `faults` act beside the scene's, counted from the start.
     """
 
     scene: str = "beige"
     seed: Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)] = 0
     speed: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 1.0
+    rest_speed: Annotated[float, msgspec.Meta(ge=0.0, le=1000.0)] = 0.0
     camera: Name = "rear"
     width: _Side = WALL_DISTANCE.picture_width
     height: _Side = WALL_DISTANCE.picture_height
@@ -94,7 +96,9 @@ def open_car(configuration: SimConfiguration, real: Clock) -> SimulatedCar:
     scene = scenes.load(configuration.scene)
     world = World(scene, configuration.seed, start_us=real.utc_us(), faults=configuration.faults)
     PowerSupply(world)
-    clock = VirtualClock(world, real, speed=configuration.speed)
+    clock = VirtualClock(
+        world, real, speed=configuration.speed, rest_speed=configuration.rest_speed
+    )
     pins = WorldPinFactory(world, configuration.pins)
     camera = SimulatedPicamera2(world, clock, configuration.seed)
     configure(camera, width=configuration.width, height=configuration.height, frame_us=_FRAME_US)

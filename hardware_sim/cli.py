@@ -57,6 +57,13 @@ sim.add_command(world)
     help="Virtual seconds in a real one; 0 for as many as the machine can compute.",
 )
 @click.option(
+    "--rest-speed",
+    type=click.FloatRange(0.0, 1000.0),
+    default=0.0,
+    show_default=True,
+    help="The same while the person has nothing to do; 0: as --speed.",
+)
+@click.option(
     "--seed",
     type=click.IntRange(0, 2**31 - 1),
     default=0,
@@ -78,6 +85,7 @@ def car(
     home: Path,
     script: Path,
     speed: float,
+    rest_speed: float,
     seed: int,
     max_manoeuvres: int | None,
     fault_texts: tuple[str, ...],
@@ -92,7 +100,7 @@ def car(
     from hardware_sim.car import drive
 
     faults = tuple(parse_fault(text) for text in fault_texts)
-    configuration = SimConfiguration(seed=seed, speed=speed, faults=faults)
+    configuration = SimConfiguration(seed=seed, speed=speed, rest_speed=rest_speed, faults=faults)
     with signals() as seen:
         drive(
             home,

@@ -27,17 +27,20 @@ _SHORTEST_SLEEP_US: Final = 1_000
 class VirtualClock:
     """A `shared.clock.Clock` over one world."""
 
-    def __init__(self, world: World, real: Clock, *, speed: float = 1.0) -> None:
-        """Pace `world` by the `real` clock.
+    def __init__(
+        self, world: World, real: Clock, *, speed: float = 1.0, rest_speed: float = 0.0
+    ) -> None:
+        """Pace `world` by the `real` clock; a `rest_speed` of 0 is none of its own.
 
         Raises:
-            ValueError: `speed` is negative.
+            ValueError: a speed is negative.
         """
-        if speed < 0.0:
-            raise ValueError(f"speed {speed} is negative")
+        if min(speed, rest_speed) < 0.0:
+            raise ValueError(f"speed {min(speed, rest_speed)} is negative")
         self._world = world
         self._real = real
-        self._speed = speed
+        self._speed = self._pace_now = speed
+        self._rest_speed = rest_speed or speed
         self._now_us = world.now_us
         self._anchor_virtual_us = world.now_us
         self._anchor_real_us = real.monotonic_us()
@@ -69,13 +72,20 @@ class VirtualClock:
             self._world.step()
 
     def _pace(self) -> None:
-        if self._speed == 0.0:
+        speed = self._rest_speed if self._world.rests else self._speed
+        if speed != self._pace_now:
+            self._pace_now = speed
+            self._anchor()
+        if speed == 0.0:
             return
         virtual_us = self._now_us - self._anchor_virtual_us
-        due_us = self._anchor_real_us + int(virtual_us / self._speed)
+        due_us = self._anchor_real_us + int(virtual_us / speed)
         ahead_us = due_us - self._real.monotonic_us()
         if ahead_us > _SHORTEST_SLEEP_US:
             self._real.sleep_until_us(due_us)
         elif ahead_us < -_PATIENCE_US:
-            self._anchor_virtual_us = self._now_us
-            self._anchor_real_us = self._real.monotonic_us()
+            self._anchor()
+
+    def _anchor(self) -> None:
+        self._anchor_virtual_us = self._now_us
+        self._anchor_real_us = self._real.monotonic_us()

@@ -132,6 +132,7 @@ class Person:
             self._order = order
             self._enter_scene()
             self._desk.tell(self._progress)
+        self._world.rests = self.has_finished
         if self.has_finished:
             self._go("resting", now_us)
             return

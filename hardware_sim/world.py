@@ -111,7 +111,8 @@ class World:
     ) -> None:
         """Put the car where the scene's approach starts, with motors and slip drawn from `seed`.
 
-        `faults` act beside those of whatever scene the car is in.
+        `faults` act beside those of whatever scene the car is in. `rests` is set by whoever acts in
+        the world: nothing is to happen in it until there is another order.
         """
         self.scene = scene
         self.chassis = chassis or Chassis()
@@ -120,6 +121,7 @@ class World:
         self.now_us = start_us
         self.start_us = start_us
         self.contacts = 0
+        self.rests = False
         self.actors: list[Actor] = []
         rng = np.random.default_rng((seed, 0x776F726C))
         half = self.chassis.unequal / 2.0

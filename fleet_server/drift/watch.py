@@ -73,12 +73,14 @@ class Watch(msgspec.Struct, kw_only=True):
     manoeuvres, `symptoms` those of the sensor. `harm`, `health` and `families` are the evidence of
     the detectors, `alarmed` those that have alarmed and are not over. `error_sum` and `sigma_sum`
     are over the reference's labelled manoeuvres that told their sigma. `manoeuvres` counts all,
-    `quiet` those since the last that was worse than usual.
+    `quiet` those since the last that was twice as bad as usual or worse; `lately` are the errors of
+    the last window.
     """
 
     promised: float
     manoeuvres: int = 0
     quiet: int = 0
+    lately: list[float] = field(default_factory=list)
     errors: list[float] = field(default_factory=list)
     symptoms: dict[str, list[float]] = field(default_factory=dict)
     error_sum: float = 0.0
@@ -138,6 +140,19 @@ def learn(watch: Watch, summary: Summary, settings: Settings, *, ratio: float) -
     )
 
 
+def is_calm(watch: Watch, manoeuvres: int, settings: Settings) -> bool:
+    """Tell whether the last `manoeuvres` (at most a window) were as usual.
+
+    None of them was twice as bad, and their mean error is within the slack: single manoeuvres that
+    are a little worse are as usual as those that are a little better.
+    """
+    latest = watch.lately[-manoeuvres:]
+    if min(watch.quiet, len(latest)) < manoeuvres:
+        return False
+    beside = _beside(watch, settings)
+    return sum(latest) / len(latest) <= settings.slack * sum(beside) / len(beside)
+
+
 def learn_families(watch: Watch, p_values: Mapping[str, float], settings: Settings) -> list[str]:
     """Change `watch` by the tests of one more window; return the families that alarm."""
     began = []
@@ -166,16 +181,21 @@ class _Changes:
     ended: list[str] = dataclasses.field(default_factory=list)
 
 
-def _harm(watch: Watch, error: float, settings: Settings, changes: _Changes) -> None:
+def _beside(watch: Watch, settings: Settings) -> list[float]:
+    """Return the errors that a manoeuvre is held against."""
     wanted = min(_PADDED, settings.reference)
     promises = [watch.promised * _PROMISE_SLACK] * max(0, wanted - len(watch.errors))
-    beside = [*watch.errors, *promises]
+    return [*watch.errors, *promises]
+
+
+def _harm(watch: Watch, error: float, settings: Settings, changes: _Changes) -> None:
+    beside = _beside(watch, settings)
     watch.harm = evidence.grown(watch.harm, evidence.soft_rank(error, beside, settings.slack))
-    normal = sum(beside) / len(beside)
-    watch.quiet = watch.quiet + 1 if error <= normal * settings.slack else 0
+    watch.lately = [*watch.lately, error][-settings.window :]
+    watch.quiet = watch.quiet + 1 if error <= _SUSPECT * sum(beside) / len(beside) else 0
     if "harm" in watch.alarmed:
         watch.harm = 0.0
-        if watch.quiet >= settings.window:
+        if is_calm(watch, settings.window, settings):
             watch.alarmed.remove("harm")
             changes.ended.append("harm")
     elif watch.harm >= settings.harm_limit:

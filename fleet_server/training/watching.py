@@ -19,7 +19,7 @@ from fleet_server.drift import naming
 from fleet_server.drift.follow import Found, Memory, Over, Track, follow
 from fleet_server.drift.reference import Built
 from fleet_server.drift.summaries import Summary
-from fleet_server.drift.watch import Settings
+from fleet_server.drift.watch import Settings, is_calm
 from fleet_server.settings import ServerSettings
 from fleet_server.storage import drift_store, trust
 from fleet_server.storage.database import Change
@@ -159,7 +159,8 @@ class _Watcher:
                 self._clear(each.subject, "it is over: manoeuvres are as they were before")
             else:
                 self._write(each, track)
-        if track.watch.quiet >= _PROVEN and not track.bad:
+        proven = min(_PROVEN, self._settings.window)
+        if is_calm(track.watch, proven, self._settings) and not track.bad:
             self._clear_older()
 
     def _set_reference(self, track: Track) -> None:

@@ -1,14 +1,12 @@
 """`parkfleet demo`: a thin shell over `hardware_sim.lab.demo`."""
 
-import contextlib
-import fcntl
-from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.table import Table
 
+from hardware_sim.lab import folders
 from hardware_sim.lab.demo import Demo, Plan, Told
 from hardware_sim.lab.demo_report import build
 from hardware_sim.lab.fleet import Fleet, Floor, require_free
@@ -18,7 +16,7 @@ from hardware_sim.lab.report import Check
 from hardware_sim.lab.view import Scene, View
 from shared import cli
 from shared.clock import Clock, SystemClock
-from shared.errors import ParkfleetError, UsageError
+from shared.errors import ParkfleetError
 
 _TITLE = "parkfleet: from no model to a model that mended itself"
 
@@ -63,7 +61,7 @@ def demo(
     plan = Plan(seed=seed, speed=speed)
     console = Console(stderr=as_json)
     with (
-        _folders(state, out),
+        folders.held(state, out, "demonstration"),
         Fleet(state, clock, http_port=port, settings=plan.server_settings) as fleet,
     ):
         begun_us = clock.monotonic_us()
@@ -81,31 +79,6 @@ def demo(
         if not exit_after:
             _stay(console, fleet, clock)
     return 0 if met else 1
-
-
-@contextlib.contextmanager
-def _folders(state: Path, out: Path) -> Iterator[None]:
-    """Hold `state` for this run alone and see that `out` can be written.
-
-    Raises:
-        UsageError: a folder cannot be made, or another demonstration holds the state.
-    """
-    try:
-        state.mkdir(parents=True, exist_ok=True)
-        out.mkdir(parents=True, exist_ok=True)
-        lock = (state / "lock").open("w")
-    except OSError as error:
-        raise UsageError(
-            f"cannot write to {error.filename}: {error.strerror}; choose others with --state, --out"
-        ) from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UsageError(
-                f"another demonstration is running on {state}: end it, or choose another --state"
-            ) from None
-        yield
 
 
 def _conclude(console: Console, told: Told, checks: list[Check], out: Path) -> None:

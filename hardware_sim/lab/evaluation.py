@@ -5,262 +5,371 @@ each change. Here the same is driven through the real path: cars, broker, server
 delivery, the cars' own swap. Nobody asks for a training: each comes of what the server finds out.
 
 Laws:
-- a phase is a row of `PHASES`; what is done in each is the same;
-- the story waits for what was measured or reported, never for time to pass;
-- where a loop is not closed in time the phase says so, and the next one is driven all the same.
+- a phase is a row of `phases.PHASES`;
+- the story waits for what was measured or reported, never for time to pass; but where nothing shall
+  come of a change the server gets some of its own looks to decide otherwise;
+- where a loop is not closed in time the phase says so, and the next one is driven all the same;
+- after each phase what was done is kept: a run that was interrupted goes on with the next phase.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 from hardware_sim.lab.fleet import Car, Fleet, Floor
 from hardware_sim.lab.observe import Observer
+from hardware_sim.lab.phases import CARS, Phase, Plan
 from hardware_sim.lab.processes import WaitTimeoutError
+from hardware_sim.lab.stretches import Measurement
 from hardware_sim.scene import SCENES
 from shared.clock import Clock
 from shared.errors import RetryLaterError
+from shared.ids import sha256_hex
 
 T = TypeVar("T")
-Expected = Literal["retrain", "check-sensor", "nothing"]
 
-CARS: Final = ("car-1", "car-2")
+POLICY: Final = frozenset(
+    {
+        "train-first",
+        "retrain",
+        "propose",
+        "collect",
+        "wait",
+        "check-sensor",
+        "check-model",
+        "nothing",
+    }
+)
+"""What the server's policy decides, of all that its log book has."""
+
 _DRIVE_S: Final = 300.0
-_LOOP_S: Final = 300.0
-_SETTLE_S: Final = 20.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """A change: the scene (a shipped one's tables with `extra` ones), and what is to come of it.
-
-    `before_mm` and `after_mm` are the reference's mean errors, None where it had none.
-    """
-
-    number: int
-    title: str
-    scene: str
-    extra: str = ""
-    causes: tuple[str, ...] = ()
-    expected: Expected = "retrain"
-    before_mm: float | None = None
-    after_mm: float | None = None
-
-    @property
-    def setting(self) -> str:
-        """A name for the setting."""
-        return f"{self.number}-{self.scene}"
-
-
-PHASES: Final = (
-    Phase(
-        number=1, title="beige floor, range to 250 mm", scene="beige", after_mm=6.85,
-        extra="[approach]\nstart_mm = [220.0, 250.0]\n",
-    ),
-    Phase(
-        number=2, title="range extended to 350 mm", scene="beige", causes=("label-shift",),
-        before_mm=19.0, after_mm=4.83,
-    ),
-    Phase(
-        number=3, title="green floor", scene="green", causes=("covariate-shift",),
-        before_mm=178.0, after_mm=15.5,
-    ),
-    Phase(
-        number=4, title="approach at 30 degrees", scene="angled-30",
-        causes=("covariate-shift", "concept-or-sensor"), before_mm=30.0, after_mm=12.9,
-    ),
-    Phase(
-        number=5, title="red floor, no human hand", scene="red", causes=("covariate-shift",),
-        before_mm=45.5, after_mm=6.17,
-    ),
-    Phase(
-        number=6, title="focus shift", scene="beige", expected="nothing",
-        extra="[camera]\nfocus_blur_px = 1.0\n",
-    ),
-    Phase(
-        number=7, title="range sensor off by 15 mm", scene="beige", expected="check-sensor",
-        causes=("concept-or-sensor",), extra="[range_sensor]\noffset_mm = 15.0\n",
-    ),
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How much is driven, in manoeuvres a car: two cars with 22 pairs each make some 500 pairs."""
-
-    learn: int = 14
-    measure: int = 12
-    again: int = 6
-    speed: float = 10.0
-    seed: int = 1
-
-    @property
-    def server_settings(self) -> dict[str, str]:
-        """What the server must know: a small fleet's numbers of pairs, and a short cool-down."""
-        return {
-            "PARKFLEET_SERVER_FIRST_TRAINING_PAIRS": str(self.learn * len(CARS) * 14),
-            "PARKFLEET_SERVER_RETRAIN_PAIRS": str(self.measure * len(CARS) * 8),
-            "PARKFLEET_SERVER_RETRAIN_COOL_DOWN_S": "20",
-        }
-
-
-@dataclass
-class Measurement:
-    """One stretch of driving: the runs of each car that belong to it, and the model in service."""
-
-    setting: str
-    runs: dict[str, int]
-    model: str | None
+_ASK_S: Final = 120.0
+_TRAIN_S: Final = 400.0
+_TRIAL_S: Final = 120.0
+_LOOKS_S: Final = 5.0
+"""Ten of the server's looks at what was committed."""
+_MANY: Final = 100
+"""More manoeuvres than anything takes that they are driven for: the next order ends them."""
 
 
 @dataclass
 class Done:
-    """What a phase left: its measurements, verdicts, decisions and times in UTC microseconds."""
+    """What a phase left: its measurements, verdicts, decisions and times in UTC microseconds.
+
+    `strays` are verdicts of stretches in which nothing changed any more. `opened` are the verdicts
+    of the phase that are not cleared at its end.
+    """
 
     phase: Phase
     before: Measurement | None = None
     after: Measurement | None = None
     again: list[Measurement] = field(default_factory=list)
     verdicts: list[dict[str, Any]] = field(default_factory=list)
+    strays: list[dict[str, Any]] = field(default_factory=list)
+    opened: int = 0
     decisions: list[dict[str, Any]] = field(default_factory=list)
-    first_manoeuvre: int = 0
+    manoeuvres: list[dict[str, Any]] = field(default_factory=list)
     times_us: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+class Tell:
+    """Hears how an evaluation goes; this one says nothing."""
+
+    def phase(self, phase: Phase) -> None:
+        """A phase begins."""
+
+    def stage(self, what: str, manoeuvres: int = 0) -> None:
+        """A stage of it begins, with so many manoeuvres to drive."""
+
+    def driven(self, manoeuvres: int) -> None:
+        """So many of the stage's manoeuvres are driven."""
+
+    def done(self, done: Done) -> None:
+        """The phase is over."""
 
 
 class Evaluation:
-    """Drives the protocol on a started `Fleet`; `tell` hears what goes on."""
+    """Drives the protocol on a started `Fleet`; `keep` takes what is done after each phase."""
 
-    def __init__(self, fleet: Fleet, plan: Plan, clock: Clock, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        plan: Plan,
+        clock: Clock,
+        tell: Tell,
+        keep: Callable[[str, Sequence[Done]], None] = lambda *_: None,
+    ) -> None:
         """Take the parts; nothing happens yet."""
-        self._fleet, self._plan, self._clock, self._tell = fleet, plan, clock, tell
+        self._fleet, self._plan, self._clock = fleet, plan, clock
+        self._tell, self._keep = tell, keep
         self._cars: list[Car] = []
         self._model: str | None = None
         self.deployment = ""
 
     @property
-    def _observer(self) -> Observer:
+    def observer(self) -> Observer:
+        """What is seen of the deployment."""
         return Observer(self._fleet.server, self.deployment)
 
-    def run(self, phases: tuple[Phase, ...]) -> list[Done]:
-        """Drive the phases in their order and return what each left."""
-        self._start()
-        done: list[Done] = []
-        for phase in phases:
-            self._tell(f"phase {phase.number}: {phase.title}")
-            done.append(self._first(phase) if not done else self._next(phase, done))
-        return done
+    def run(
+        self, phases: Sequence[Phase], deployment: str = "", done: Sequence[Done] = ()
+    ) -> list[Done]:
+        """Drive the phases in their order, after those that are `done`; return what each left."""
+        every = list(done)
+        self._start(deployment)
+        for phase in phases[len(every) :]:
+            self._tell.phase(phase)
+            begun_us = self._clock.monotonic_us()
+            if phase.floors:
+                each = self._mixed(phase)
+            elif every:
+                each = self._next(phase, every)
+            else:
+                each = self._first(phase)
+            each.seconds = (self._clock.monotonic_us() - begun_us) / 1e6
+            every.append(each)
+            self._tell.done(each)
+            self._keep(self.deployment, every)
+        return every
 
-    def _start(self) -> None:
+    def _start(self, deployment: str) -> None:
+        self._tell.stage("broker, server, trainer and cars start")
         self._fleet.start_broker()
         self._fleet.start_server()
-        names = [item["name"] for item in self._fleet.server.all("deployments")]
-        number = 1 + sum(name.startswith("evaluation-") for name in names)
-        self.deployment = f"evaluation-{number}"
-        body = {"name": self.deployment, "reason": "an evaluation begins"}
-        self._fleet.server.post("deployments", body)
+        self.deployment = deployment or "evaluation"
+        if not deployment:
+            body = {"name": self.deployment, "reason": "an evaluation begins"}
+            self._fleet.server.post("deployments", body)
         self._fleet.start_trainer()
         for place, name in enumerate(CARS):
-            car = self._fleet.add_car(name, self.deployment)
-            self._fleet.start_agent(car)
-            self._fleet.start_drive(car, speed=self._plan.speed, seed=self._plan.seed + place)
-            self._cars.append(car)
+            self._add(name, place)
+        self._model = self.observer.newest_model()
+
+    def _add(self, name: str, place: int) -> None:
+        car = self._fleet.add_car(name, self.deployment)
+        self._fleet.start_agent(car)
+        self._fleet.start_drive(car, speed=0.0, seed=self._plan.seed * 100 + place)
+        self._cars.append(car)
 
     def _first(self, phase: Phase) -> Done:
-        self._drive(phase, self._plan.learn, by="park_by_sensor")
-        self._model = self._loaded(None)
-        done = Done(phase=phase, after=self._drive(phase, self._plan.measure))
-        self._keep(done, since=0)
+        done = Done(phase=phase)
+        self._drive("learn by range sensor", phase, self._plan.learn, by="park_by_sensor")
+        self._tell.stage("the first model: decided, trained, signed, loaded")
+        self._model = self._loaded(None, _TRAIN_S)
+        done.after = self._drive("after", phase, self._plan.measure)
+        self._close(done, known=set(), since=0)
         return done
 
     def _next(self, phase: Phase, earlier: list[Done]) -> Done:
         done = Done(phase=phase)
-        decided = len(self._observer.decisions())
+        since = len(self.observer.decisions())
         known = {each["id"] for each in self._verdicts()}
-        done.first_manoeuvre = self._manoeuvres() + 1
+        first = self._last_manoeuvre() + 1
         done.times_us["changed"] = self._clock.utc_us()
-        done.before = self._drive(phase, self._plan.measure)
+        done.before = self._before(phase)
         if phase.expected == "retrain":
-            self._close_the_loop(done)
+            self._close_the_loop(done, since)
         else:
-            self._settle()
+            self._look_on(phase, since)
         done.verdicts = [each for each in self._verdicts() if each["id"] not in known]
-        self._keep(done, since=decided)
+        known |= {each["id"] for each in done.verdicts}
+        done.manoeuvres = [each for each in self._manoeuvres() if each["id"] >= first]
         if phase.expected == "retrain":
-            done.after = self._drive(phase, self._plan.measure)
-            done.again = [self._drive(each.phase, self._plan.again) for each in earlier]
+            done.after = self._drive("after", phase, self._plan.measure)
+            done.again = [
+                self._drive("again", each.phase, self._plan.again)
+                for each in earlier
+                if each.phase.expected == "retrain"
+            ]
+        elif phase.expected == "check-sensor":
+            mended = next(each.phase for each in earlier if each.phase.number == _PLAIN)
+            done.again = [self._drive("the sensor mended", mended, self._plan.calm)]
+        self._close(done, known=known, since=since)
         return done
 
-    def _close_the_loop(self, done: Done) -> None:
+    def _before(self, phase: Phase) -> Measurement:
+        if not phase.steps:
+            return self._drive("before", phase, self._plan.measure)
+        each = max(1, 2 * self._plan.measure // len(phase.steps))
+        made = [self._drive("before", phase, each, extra=step) for step in phase.steps]
+        runs = {name: [run for one in made for run in one.runs[name]] for name in made[0].runs}
+        return Measurement(setting=phase.setting, runs=runs, model=self._model)
+
+    def _mixed(self, phase: Phase) -> Done:
+        """Drive each car of a larger fleet on a floor of its own, all by the same model."""
+        done = Done(phase=phase)
+        since = len(self.observer.decisions())
+        known = {each["id"] for each in self._verdicts()}
+        self._tell.stage(f"{len(phase.floors) - len(self._cars)} more cars join")
+        for place in range(len(self._cars), len(phase.floors)):
+            self._add(f"car-{place + 1}", place)
+        self._wait("the model on every car", lambda: self._all_run(self._model), _DRIVE_S)
+        first = self._last_manoeuvre() + 1
+        scenes = {car.name: scene for car, scene in zip(self._cars, phase.floors, strict=True)}
+        whole = self._order(f"on {len(set(phase.floors))} floors", phase.setting, scenes,
+                            self._plan.measure)  # fmt: skip
+        self._look_on(phase, since)
+        done.before = whole
+        for scene in dict.fromkeys(phase.floors):
+            runs = {name: runs for name, runs in whole.runs.items() if scenes[name] == scene}
+            setting = _SETTINGS[scene]
+            done.again.append(Measurement(setting=setting, runs=runs, model=self._model))
+        done.verdicts = [each for each in self._verdicts() if each["id"] not in known]
+        done.manoeuvres = [each for each in self._manoeuvres() if each["id"] >= first]
+        self._retire(len(CARS))
+        self._close(done, known=known | {each["id"] for each in done.verdicts}, since=since)
+        return done
+
+    def _retire(self, kept: int) -> None:
+        for car in self._cars[kept:]:
+            self._fleet.processes.stop(f"{car.name}-drive")
+            self._fleet.processes.stop(f"{car.name}-agent")
+        del self._cars[kept:]
+
+    def _close_the_loop(self, done: Done, since: int) -> None:
+        """Drive on until a training is asked for, wait for it, drive the trial of its model."""
+        former, phase = self._model, done.phase
         try:
-            self._model = self._loaded(self._model)
+            self._tell.stage("a retraining is decided")
+            if not self._has_decided("retrain", since):
+                self._on(phase)
+                self._wait("a retraining", lambda: self._has_decided("retrain", since), _ASK_S)
+                self._stand()
+            self._tell.stage("trained, judged, signed")
+            self._wait("a new model", lambda: self.observer.newest_model() != former, _TRAIN_S)
+            self._tell.stage("sent to the cars")
+            self._wait("the candidate on the cars", self._all_try, _TRIAL_S)
+            done.times_us["tried"] = self._clock.utc_us()
+            self._tell.stage("on trial beside the former model")
+            self._on(phase)
+            self._model = self._loaded(former, _TRIAL_S)
+            done.times_us["loaded"] = self._clock.utc_us()
         except WaitTimeoutError as error:
-            self._tell(f"  not closed: {error}")
-            return
-        done.times_us["loaded"] = self._clock.utc_us()
+            self._tell.stage(f"not closed: {error}")
+            self._model = self._newest_loaded() or former
+        self._stand()
 
-    def _settle(self) -> None:
-        """Give a retraining that must not be the time to be asked for."""
-        began_us = self._clock.utc_us()
-        self._wait(
-            "the server to decide",
-            lambda: self._clock.utc_us() - began_us > _SETTLE_S * 1e6 or None,
-            _SETTLE_S * 2,
+    def _look_on(self, phase: Phase, since: int) -> None:
+        """Give the server the time to decide, also what it must not decide."""
+        self._tell.stage("the server decides")
+        if phase.expected == "check-sensor":
+            try:
+                self._wait(
+                    "a decision", lambda: self._has_decided("check-sensor", since), _ASK_S / 4
+                )
+            except WaitTimeoutError as error:
+                self._tell.stage(f"not decided: {error}")
+        end_us = self._clock.monotonic_us() + int(_LOOKS_S * 1e6)
+        self._wait("looks", lambda: self._clock.monotonic_us() > end_us, 2 * _LOOKS_S)
+
+    def _close(self, done: Done, *, known: set[int], since: int) -> None:
+        """Note what came after the phase's own verdicts, and what was decided and made in it."""
+        verdicts = {each["id"]: each for each in self._verdicts()}
+        mine = {each["id"] for each in done.verdicts}
+        done.verdicts = [verdicts[number] for number in sorted(mine)]
+        done.strays = [each for number, each in verdicts.items() if number not in known]
+        done.opened = sum(
+            each["hurts"] and each["cleared_utc_us"] is None for each in done.verdicts
         )
-
-    def _keep(self, done: Done, *, since: int) -> None:
-        done.decisions = self._observer.decisions()[since:]
+        news = self.observer.decisions()[since:]
+        done.decisions = [each for each in news if each["kind"] in POLICY]
+        if "loaded" not in done.times_us:
+            return
         for item in self._fleet.server.all("models", deployment=self.deployment):
             if item["sha256"] == self._model:
                 done.times_us["registered"] = item["registered_utc_us"]
 
-    def _drive(self, phase: Phase, manoeuvres: int, *, by: str = "park") -> Measurement:
-        self._tell(f"  {manoeuvres} manoeuvres a car in {phase.setting}")
-        scene = self._scene(phase)
-        for car in self._cars:
-            car.tell(Floor(scene=scene, manoeuvres=manoeuvres, by=by))
-        runs = {car.name: car.run for car in self._cars}
-        self._wait(phase.setting, lambda: self._all_done(manoeuvres) or None, _DRIVE_S)
-        self._wait("all pairs stored", lambda: self._all_stored() or None, _DRIVE_S)
-        return Measurement(setting=phase.setting, runs=runs, model=self._model)
+    def _drive(
+        self, what: str, phase: Phase, manoeuvres: int, *, by: str = "park", extra: str = ""
+    ) -> Measurement:
+        scene = self._scene(phase, extra or phase.extra)
+        scenes = {car.name: scene for car in self._cars}
+        return self._order(f"{what}: {phase.title}", phase.setting, scenes, manoeuvres, by=by)
 
-    def _scene(self, phase: Phase) -> str:
-        if not phase.extra:
+    def _order(
+        self, what: str, setting: str, scenes: dict[str, str], manoeuvres: int, *, by: str = "park"
+    ) -> Measurement:
+        """Have every car drive, and wait until all its pairs are stored."""
+        self._tell.stage(what, manoeuvres * len(self._cars))
+        for car in self._cars:
+            car.tell(Floor(scene=scenes[car.name], manoeuvres=manoeuvres, by=by))
+        runs = {car.name: [car.run] for car in self._cars}
+        self._wait(what, lambda: self._all_done(manoeuvres), _DRIVE_S)
+        logged = {car.name: self._fleet.journal_counts(car)["pairs_logged"] for car in self._cars}
+        self._wait("all pairs stored", lambda: self._all_stored(logged), _DRIVE_S)
+        return Measurement(setting=setting, runs=runs, model=self._model)
+
+    def _on(self, phase: Phase) -> None:
+        """Have the cars drive on, until they are told otherwise."""
+        for car in self._cars:
+            car.tell(Floor(scene=self._scene(phase, phase.extra), manoeuvres=_MANY))
+
+    def _stand(self) -> None:
+        for car in self._cars:
+            car.tell(Floor(scene="beige", manoeuvres=0))
+
+    def _scene(self, phase: Phase, extra: str) -> str:
+        if not extra:
             return phase.scene
         # A scene's textures are named from its own folder.
         text = (SCENES / f"{phase.scene}.toml").read_text()
         text = text.replace('"textures/', f'"{SCENES}/textures/')
-        path = self._fleet.folder / f"{phase.setting}.toml"
-        path.write_text(f"{text}\n{phase.extra}")
+        path = self._fleet.folder / f"{phase.setting}-{sha256_hex(extra.encode())[:8]}.toml"
+        path.write_text(f"{text}\n{extra}")
         return str(path)
 
     def _all_done(self, manoeuvres: int) -> bool:
-        return all(int(car.progress()["done"]) >= manoeuvres for car in self._cars)
+        driven = [int(car.progress()["done"]) for car in self._cars]
+        self._tell.driven(sum(driven))
+        return min(driven) >= manoeuvres
 
-    def _all_stored(self) -> bool:
-        devices = self._observer.devices()
+    def _all_stored(self, logged: dict[str, int]) -> bool:
+        devices = self.observer.devices()
+        return all(devices[name]["pairs_stored"] == count for name, count in logged.items())
+
+    def _devices(self) -> list[dict[str, Any]]:
+        devices = self.observer.devices()
+        return [devices[car.name] for car in self._cars]
+
+    def _all_run(self, model: str | None) -> bool:
+        return all(each["loaded"] == model for each in self._devices())
+
+    def _all_try(self) -> bool:
+        """Tell whether every car has the newest model beside or in place of the former."""
+        newest = self.observer.newest_model()
         return all(
-            devices[car.name]["pairs_stored"] == self._fleet.journal_counts(car)["pairs_logged"]
-            for car in self._cars
+            each["loaded"] == newest or str(each["update"]).startswith("shadowing")
+            for each in self._devices()
         )
 
-    def _loaded(self, known: str | None) -> str:
+    def _loaded(self, known: str | None, timeout_s: float) -> str:
         """Wait until all cars report a newer model as loaded, and return it."""
 
         def look() -> str | None:
-            newest = self._observer.newest_model()
-            devices = self._observer.devices().values()
-            is_there = newest != known and all(each["loaded"] == newest for each in devices)
-            return newest if is_there else None
+            newest = self.observer.newest_model()
+            return newest if newest != known and self._all_run(newest) else None
 
-        return self._wait("a better model on every car", look, _LOOP_S)
+        return self._wait("a better model on every car", look, timeout_s)
+
+    def _newest_loaded(self) -> str | None:
+        newest = self.observer.newest_model()
+        return newest if self._all_run(newest) else None
+
+    def _has_decided(self, kind: str, since: int) -> bool:
+        return any(each["kind"] == kind for each in self.observer.decisions()[since:])
 
     def _verdicts(self) -> list[dict[str, Any]]:
         return list(self._fleet.server.all("drift", deployment=self.deployment))
 
-    def _manoeuvres(self) -> int:
-        """Return the row id of the last manoeuvre that ended."""
+    def _manoeuvres(self) -> list[dict[str, Any]]:
         every = self._fleet.server.all("manoeuvres", deployment=self.deployment)
-        return max([int(item["id"]) for item in every], default=0)
+        names = ("id", "device", "boot", "manoeuvre", "mae")
+        return [{name: each[name] for name in names} for each in every]
+
+    def _last_manoeuvre(self) -> int:
+        """Return the row id of the last manoeuvre that ended."""
+        return max([int(item["id"]) for item in self._manoeuvres()], default=0)
 
     def _wait(self, what: str, ready: Callable[[], T | None], timeout_s: float) -> T:
         def look() -> T | None:
@@ -270,3 +379,10 @@ class Evaluation:
                 return None
 
         return self._fleet.processes.wait_for(what, look, timeout_s=timeout_s)
+
+
+_PLAIN: Final = 2
+"""The phase whose setting is the plain one: beige, the whole range."""
+
+_SETTINGS: Final = {"beige": "2-beige", "green": "3-green", "red": "5-red"}
+"""The setting of each floor of the mixed fleet, as the phases before name them."""

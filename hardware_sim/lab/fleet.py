@@ -211,12 +211,12 @@ class Fleet:
         )
 
     def start_drive(self, car: Car, *, speed: float, seed: int) -> None:
-        """Start the car itself, in its own simulated world."""
+        """Start the car itself, in its own simulated world, where it rests in real time."""
         self.processes.start(
             f"{car.name}-drive",
             [
                 *("sim", "car", "--home", str(car.home), "--script", str(car.script)),
-                *("--speed", str(speed), "--seed", str(seed)),
+                *("--speed", str(speed), "--rest-speed", "1", "--seed", str(seed)),
             ],
         )
 

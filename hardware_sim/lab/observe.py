@@ -5,6 +5,8 @@ Laws:
 - a model counts as loaded when the car reports its digest, not when it was told.
 """
 
+from typing import Any
+
 import msgspec
 
 from hardware_sim.lab.rest import Server
@@ -67,7 +69,7 @@ class Observer:
             for item in self._server.all("samples", device=device, deployment=self._deployment)
         ]
 
-    def decisions(self) -> list[dict[str, object]]:
+    def decisions(self) -> list[dict[str, Any]]:
         """Return the log book of the deployment, oldest first."""
         return list(self._server.all("decisions", deployment=self._deployment))
 

@@ -42,6 +42,20 @@ def test_as_fast_as_it_goes_waits_for_nothing() -> None:
     assert real.slept_us == 0
 
 
+def test_while_nothing_is_to_happen_time_has_a_speed_of_its_own() -> None:
+    world, real = a_world(), StillClock()
+    clock = VirtualClock(world, real, speed=0.0, rest_speed=1.0)
+    clock.sleep_until_us(START_US + 5_000_000)
+    assert real.slept_us == 0
+    world.rests = True
+    clock.sleep_until_us(START_US + 5_010_000)
+    clock.sleep_until_us(START_US + 6_010_000)
+    assert real.slept_us == pytest.approx(1_000_000, abs=2_000)
+    world.rests = False
+    clock.sleep_until_us(START_US + 60_000_000)
+    assert real.slept_us == pytest.approx(1_000_000, abs=2_000)
+
+
 def test_a_machine_that_fell_behind_is_not_made_to_race() -> None:
     world, real = a_world(), StillClock()
     clock = VirtualClock(world, real, speed=1.0)

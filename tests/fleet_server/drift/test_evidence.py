@@ -89,6 +89,18 @@ def test_an_alarm_is_told_once_and_is_over_after_a_quiet_window() -> None:
     assert [each.ended for each in quiet] == [()] * 7 + [("harm",)]
 
 
+@pytest.mark.parametrize(("errors", "over"), [((6.0, 9.0) * 4, True), ((8.5, 9.0) * 4, False)])
+def test_harm_is_over_once_a_window_as_a_whole_is_as_usual(
+    errors: tuple[float, ...], over: bool
+) -> None:
+    watched = _watched(np.random.default_rng(5), 7.0)
+    for _ in range(6):
+        watch.learn(watched, _manoeuvre(40.0), SETTINGS, ratio=1.0)
+    for error in errors:
+        watch.learn(watched, _manoeuvre(error), SETTINGS, ratio=1.0)
+    assert ("harm" not in watched.alarmed) is over
+
+
 def test_what_looks_like_drift_never_becomes_the_reference() -> None:
     watched = Watch(promised=4.0)
     for _ in range(40):

@@ -1,0 +1,142 @@
+"""The plots of an evaluation's report.
+
+Laws:
+- a plot shows what was measured in this run and nothing else;
+- a phase has the same place and name in all of them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from hardware_sim.lab.evaluation import Done
+from hardware_sim.lab.measure import by_manoeuvre
+from hardware_sim.lab.stretches import Measurement, Pairs, chosen
+from shared.samples import Characteristics
+
+CLASSES: Final = ("label", "covariate", "concept-or-sensor", "none")
+_CLASS_OF: Final = {"label-shift": "label", "covariate-shift": "covariate"}
+_CHANGED, _MENDED, _AGAIN, _CALM = "#b3387b", "#0a7d8c", "#9a9a9a", "#4b6cb7"
+_FIRST: Final = {"retrain": (_CHANGED, "after the change")}
+_FLOOR_MM: Final = 0.5
+
+
+def errors(done: Sequence[Done], pairs: Pairs, path: Path) -> None:
+    """Draw the error of every manoeuvre, with the changes and the new models."""
+    figure = Figure(figsize=(13, 5), dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+    at, seen = 0, set()
+    for each in done:
+        axes.axvline(at - 0.5, color="0.3", lw=1)
+        axes.text(at, 1.01, f"{each.phase.number}: {each.phase.title}", fontsize=7, rotation=14,
+                  transform=axes.get_xaxis_transform())  # fmt: skip
+        first = _FIRST.get(each.phase.expected, (_CALM, "nothing is to be learned"))
+        stretches = [(each.before, *first), (each.after, _MENDED, "new model")]
+        if not each.phase.floors:
+            stretches += [(one, _AGAIN, "earlier settings") for one in each.again]
+        for measurement, colour, name in stretches:
+            if measurement is each.after and each.before is not None and each.after is not None:
+                axes.axvline(at - 0.5, color=_MENDED, lw=1, ls="--")
+            found = _by_car(measurement, pairs)
+            for values in found:
+                axes.plot(range(at, at + len(values)), values, "o", ms=2.6, color=colour,
+                          label=None if name in seen else name)  # fmt: skip
+                seen.add(name)
+            at += max((len(values) for values in found), default=0)
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=_FLOOR_MM)
+    axes.set(xlabel="manoeuvres of each car, one after the other",
+             ylabel="mean absolute error against the sensor (mm)")  # fmt: skip
+    axes.set_yticks(
+        [1, 2, 5, 10, 20, 50, 100, 200], ["1", "2", "5", "10", "20", "50", "100", "200"]
+    )
+    axes.grid(axis="y", color="0.9")
+    axes.legend(loc="upper right", fontsize=8)
+    _save(figure, path)
+
+
+def characteristics(done: Sequence[Done], pairs: Pairs, path: Path) -> None:
+    """Draw how the pictures of each phase looked, characteristic by characteristic."""
+    names = Characteristics.__struct_fields__
+    looks = [_looks(each.before or each.after, pairs) for each in done]
+    figure = Figure(figsize=(11, 8), dpi=140, layout="constrained")
+    axes = figure.subplots(3, 3)
+    for place, name in enumerate(names):
+        one = axes.flat[place]
+        for at, values in enumerate(looks):
+            if len(values):
+                one.boxplot(values[:, place], positions=[at], widths=0.6, showfliers=False,
+                            medianprops={"color": _CHANGED})  # fmt: skip
+        one.set_title(name.replace("_", " "), fontsize=9)
+        one.set_xticks(range(len(done)), [str(each.phase.number) for each in done])
+    figure.supxlabel("phase: " + ", ".join(f"{e.phase.number} {e.phase.title}" for e in done),
+                     fontsize=7, wrap=True)  # fmt: skip
+    _save(figure, path)
+
+
+def causes(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Draw the confusion of causes: rows are what was changed, columns what was named, by car."""
+    named = [*CLASSES, "unnamed"]
+    counts = np.zeros((len(CLASSES), len(named)))
+    for row in rows[1:]:
+        found = [class_of(each) for each in row["causes"]] or ["none"]
+        for each in found:
+            counts[CLASSES.index(row["cause"]), named.index(each)] += 1
+    figure = Figure(figsize=(6.4, 4.2), dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+    axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmax=1.3)
+    for (row_at, column), count in np.ndenumerate(counts):
+        axes.text(column, row_at, f"{count:.0f}", ha="center", va="center")
+    axes.set_xticks(range(len(named)), named, rotation=20)
+    axes.set_yticks(range(len(CLASSES)), CLASSES)
+    axes.set(xlabel="named by the server (a car without a verdict: none)", ylabel="changed")
+    _save(figure, path)
+
+
+def loops(rows: Sequence[dict[str, Any]], stages: Sequence[str], path: Path) -> None:
+    """Draw how long each stage of each loop took."""
+    closed = [row for row in rows if row["stages"]]
+    figure = Figure(figsize=(10, 0.8 + 0.5 * len(closed)), dpi=140, layout="constrained")
+    axes = figure.add_subplot()
+    for at, row in enumerate(closed):
+        left = 0.0
+        for place, name in enumerate(stages):
+            width = row["stages"].get(name, 0.0)
+            axes.barh(at, width, left=left, color=f"C{place}", label=name if at == 0 else None)
+            left += width
+    axes.set_yticks(range(len(closed)), [f"{row['phase']}: {row['title']}" for row in closed])
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds from the change to the better model on every car")
+    if closed:
+        axes.legend(fontsize=7, ncols=len(stages), loc="lower center", bbox_to_anchor=(0.4, 1.0))
+    _save(figure, path)
+
+
+def class_of(cause: str) -> str:
+    """Return the class of a cause that was named."""
+    if cause.startswith("sensor-"):
+        return "concept-or-sensor"
+    return _CLASS_OF.get(cause, cause if cause in CLASSES else "unnamed")
+
+
+def _by_car(measurement: Measurement | None, pairs: Pairs) -> list[list[float]]:
+    found = []
+    for name in measurement.runs if measurement else ():
+        mine = chosen(measurement, {name: pairs.get(name, [])})
+        every = [one.mae_sensor_mm for one in by_manoeuvre(mine)]
+        found.append([value for value in every if value is not None])
+    return found
+
+
+def _looks(measurement: Measurement | None, pairs: Pairs) -> Any:
+    known = [pair.sample.characteristics for pair in chosen(measurement, pairs)]
+    names = Characteristics.__struct_fields__
+    return np.asarray([[getattr(each, name) for name in names] for each in known if each])
+
+
+def _save(figure: Figure, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
