@@ -103,6 +103,15 @@ class Built:
         """Keep up to `most`."""
         self._most = most
         self._kept: dict[tuple[int, ...], Reference] = {}
+        self._erased: object = None
+
+    def heed(self, erased: object) -> bool:
+        """Forget all where `erased`, the state of what was erased, is not that of the last time."""
+        if erased == self._erased:
+            return False
+        self._erased = erased
+        self._kept.clear()
+        return True
 
     def get(self, numbers: tuple[int, ...], make: Callable[[], Reference]) -> Reference:
         """Return the reference made of the manoeuvres `numbers`, by `make` where it is new."""

@@ -17,12 +17,13 @@ from fleet_server.drift.follow import TRAINING, Track
 from fleet_server.drift.summaries import Summary
 from fleet_server.drift.watch import MEAN_ERROR_OF_SIGMA, Watch
 from fleet_server.storage.drift_tables import drift_cursors, drift_summaries, drift_tracks
+from fleet_server.storage.erasure_tables import erasures
 from fleet_server.storage.tables import manoeuvres, samples, tallies
 from fleet_server.storage.upsert import insert
 from shared.samples import Sample
 
 MOST_AT_ONCE: Final = 32
-"""Manoeuvres that one transaction summarises: it holds the write lock for tens of milliseconds."""
+"""Manoeuvres that one look takes in."""
 
 _REACH: Final = 5_000
 """How far the sequences of one manoeuvre's samples lie apart, at the most."""
@@ -119,8 +120,7 @@ def track_of(
     body = connection.scalar(select(drift_tracks.c.body).filter_by(**key))
     if body is not None:
         return _tracks.decode(body)
-    training = _before(connection, deployment, model.since_manoeuvre)
-    return Track(watch=Watch(promised=promised), training=training)
+    return Track(watch=Watch(promised=promised), training=training_of(connection, model))
 
 
 def keep_track(
@@ -179,6 +179,18 @@ def forget(connection: Connection, device: str, numbers: Sequence[int]) -> None:
         delete(drift_summaries).where(drift_summaries.c.manoeuvre.in_(list(numbers)))
     )
     connection.execute(delete(drift_tracks).where(drift_tracks.c.device == device))
+
+
+def erased(connection: Connection) -> tuple[int, int]:
+    """Return how far erasures are: another value whenever summaries may have gone."""
+    query = select(func.count(), func.coalesce(func.sum(erasures.c.reached), 0))
+    requests, reached = connection.execute(query.select_from(erasures)).one()
+    return int(requests), int(reached)
+
+
+def training_of(connection: Connection, model: Row[Any]) -> list[int]:
+    """Return the manoeuvres that a row of `models` was trained after, spread over all there are."""
+    return _before(connection, model.deployment, model.since_manoeuvre)
 
 
 def _cursor(connection: Connection, deployment: str) -> int:

@@ -164,6 +164,24 @@ def keep(
     return kept[0]
 
 
+def attach(connection: Connection, job: int, name: str, body: bytes, *, utc_us: int) -> None:
+    """Keep a file that the server made beside those of a job's last attempt; the first one stays.
+
+    Raises:
+        MissingJobError: there is no such job.
+    """
+    statement = insert(connection, artefacts).values(
+        job=job,
+        attempt=jobs.find(connection, job).attempt,
+        name=name,
+        sha256=sha256_hex(body),
+        size_bytes=len(body),
+        utc_us=utc_us,
+        body=body,
+    )
+    connection.execute(statement.on_conflict_do_nothing())
+
+
 def files(
     connection: Connection, job: int, *, after: int = 0, limit: int = 1000
 ) -> tuple[ArtefactView, ...]:

@@ -1,7 +1,8 @@
 """From stored pairs to verdicts: the step of the control loop that watches models on cars.
 
 Laws:
-- a step reads and decides; what it returns writes, in the same transaction;
+- a step reads and decides; what it returns writes, in the same transaction. It is asked again under
+  the write lock: what was summed up before that is not summed up again there;
 - `drift` holds the rules: here they are only fed, and what they find is written down;
 - a verdict is opened once, named better at most a few times, and cleared on the car's own evidence:
   its error has come back, or a newer model drives it well;
@@ -15,7 +16,7 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, select, update
 
-from fleet_server.drift import naming
+from fleet_server.drift import naming, statistics
 from fleet_server.drift.follow import Found, Memory, Over, Track, follow
 from fleet_server.drift.reference import Built
 from fleet_server.drift.summaries import Summary
@@ -26,6 +27,7 @@ from fleet_server.storage.database import Change
 from fleet_server.storage.drift_tables import verdicts
 from fleet_server.storage.tables import deployments, manoeuvres, models, tallies
 from fleet_server.storage.upsert import insert
+from fleet_server.training import runs
 from shared.manifest import Manifest
 from shared.samples import Sample
 from shared.task import Task
@@ -40,11 +42,12 @@ _PROVEN: Final = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """The numbers of watching; `built` spares the loop what it built lately."""
+    """The numbers of watching; `built` and `summed` spare the loop what it made lately."""
 
     drift: Settings
     timeout_us: int
     built: Built = field(default_factory=Built)
+    summed: dict[int, Summary] = field(default_factory=dict)
 
 
 def rules(settings: ServerSettings) -> Rules:
@@ -62,10 +65,18 @@ def rules(settings: ServerSettings) -> Rules:
 
 def judge(connection: Connection, deployment: str, now_utc_us: int, by: Rules) -> Change | None:
     """Take in the manoeuvres that are due, and write down what is found out."""
+    if by.built.heed(drift_store.erased(connection)):
+        by.summed.clear()
     before = now_utc_us - by.timeout_us
     found = drift_store.due(connection, deployment, received_before_utc_us=before)
     if not found:
         return None
+    task = connection.scalar(select(deployments.c.task).filter_by(name=deployment))
+    measured = msgspec.json.decode(task or b"{}", type=Task)
+    for row in found:
+        if row.id not in by.summed:
+            held = drift_store.samples_of(connection, row)
+            by.summed[row.id] = _summary(row, held, deployment, measured)
     return lambda c: _take(c, deployment, found, now_utc_us, by)
 
 
@@ -76,10 +87,8 @@ def _take(
     now_utc_us: int,
     by: Rules,
 ) -> None:
-    task = connection.scalar(select(deployments.c.task).filter_by(name=deployment))
-    measured = msgspec.json.decode(task or b"{}", type=Task)
     for row in found:
-        summary = _summary(row, drift_store.samples_of(connection, row), deployment, measured)
+        summary = by.summed.pop(row.id)
         drift_store.keep_summary(connection, row.id, summary)
         model = connection.execute(
             select(models).filter_by(sha256=summary.model, deployment=deployment)
@@ -120,7 +129,7 @@ class _Watcher:
         self._now_utc_us = now_utc_us
         self._settings, self._built = by.drift, by.built
         manifest = msgspec.json.decode(model.manifest, type=Manifest)
-        self._unit = manifest.task.unit
+        self._task, self._unit = manifest.task, manifest.task.unit
         # A manifest without a test error is held to a tenth of the range until the field speaks.
         unknown = _NO_TEST_ERROR_OF_SPAN * manifest.task.span
         self._promised = manifest.metrics.get(_TEST_ERROR, unknown) or unknown
@@ -134,6 +143,8 @@ class _Watcher:
             self._model,
             promised=self._promised,
         )
+        if not track.watch.manoeuvres:
+            self._keep_statistics()
         changes = follow(
             track,
             number,
@@ -162,6 +173,17 @@ class _Watcher:
         proven = min(_PROVEN, self._settings.window)
         if is_calm(track.watch, proven, self._settings) and not track.bad:
             self._clear_older()
+
+    def _keep_statistics(self) -> None:
+        """Keep with the model's run what was normal when it was trained."""
+        numbers = drift_store.training_of(self._connection, self._model)
+        if self._model.job is None or not numbers:
+            return
+        found = drift_store.recall(self._connection, numbers)
+        body = msgspec.json.encode(statistics.of(found, self._task, self._promised))
+        runs.attach(
+            self._connection, self._model.job, statistics.FILE, body, utc_us=self._now_utc_us
+        )
 
     def _set_reference(self, track: Track) -> None:
         if (

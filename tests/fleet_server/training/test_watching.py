@@ -6,6 +6,8 @@ import msgspec
 import pytest
 from sqlalchemy import func, select
 
+from fleet_server.drift import statistics
+from fleet_server.drift.reference import Reference, build
 from fleet_server.erasure import erasure
 from fleet_server.erasure.erasure import Request
 from fleet_server.reading import descent
@@ -22,7 +24,7 @@ from fleet_server.storage.drift_tables import (
     drift_tracks,
 )
 from fleet_server.storage.tables import training_jobs
-from fleet_server.training import jobs, pairs
+from fleet_server.training import jobs, pairs, runs, watching
 from shared.ids import SampleKey
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, drive, manifest
 
@@ -201,3 +203,42 @@ def test_what_was_made_of_erased_manoeuvres_is_forgotten_with_them(watched: Flee
     with watched.database.read() as connection:
         for table in (drift_summaries, drift_tracks):
             assert connection.scalar(select(func.count()).select_from(table)) == 0
+
+
+def test_references_that_were_built_of_erased_manoeuvres_are_built_anew(watched: Fleet) -> None:
+    rules = watching.rules(SETTINGS)
+    with watched.database.read() as connection:
+        assert watching.judge(connection, DEPLOYMENT, START_US, rules) is None
+    first = rules.built.get((1, 2), lambda: _reference(watched, [1, 2]))
+    assert rules.built.get((1, 2), lambda: _reference(watched, [])) is first
+    request = Request(actor="anna", reason="asked by the owner", device="car-1")
+    erasure.erase(watched.database, request, watched.clock)
+    with watched.database.read() as connection:
+        watching.judge(connection, DEPLOYMENT, START_US, rules)
+    assert rules.built.get((1, 2), lambda: _reference(watched, [])).manoeuvres == 0
+
+
+def _reference(fleet: Fleet, numbers: list[int]) -> Reference:
+    with fleet.database.read() as connection:
+        return build(drift_store.recall(connection, numbers), 4.0)
+
+
+def test_what_was_normal_is_kept_with_the_run_of_a_model(watched: Fleet) -> None:
+    _ask(watched)
+    with watched.database.write() as connection:
+        claimed = jobs.claim(connection, worker="w", utc_us=START_US, lease_us=1)
+        assert claimed is not None
+        newer = manifest(b"two", release_seq=claimed.release_seq)
+        registration.register(connection, newer, utc_us=START_US)
+    watched.send(drive(20, model=newer.sha256, error=4.0))
+    watched.send(drive(21, model=newer.sha256, error=4.0))
+    _settle(watched)
+    with watched.database.read() as connection:
+        (kept,) = runs.files(connection, claimed.id)
+        body = runs.content(connection, claimed.id, claimed.attempt, statistics.FILE).body
+    assert kept.name == statistics.FILE
+    found = msgspec.json.decode(body, type=statistics.Statistics)
+    assert (found.unit, found.manoeuvres) == ("mm", 10)
+    assert (found.smallest, found.largest) == (120.0, 300.0)
+    assert found.by_label[0].mean["brightness"] == pytest.approx(100.0, abs=5.0)
+    assert found.by_label[0].error == pytest.approx(4.0)
