@@ -11,7 +11,7 @@ import msgspec
 from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
 
 from fleet_server.rollout import offering
-from fleet_server.rollout.rules import DesiredState, next_state
+from fleet_server.rollout.rules import DesiredState, Split, next_state
 from fleet_server.storage.tables import decisions, deployments, desired, devices, meta, models
 
 CONTROL = "control"
@@ -75,6 +75,7 @@ def set_desired(
         upload=current.upload if current else "pictures",
         candidate=offer.candidate if offer else None,
         harm=offer is not None and offer.harm,
+        split=offer.split if offer else None,
         again=again,
     )
     if state is None:
@@ -89,6 +90,8 @@ def set_desired(
             target=state.target,
             candidate=state.candidate,
             harm=state.harm,
+            share=state.split.share if state.split else None,
+            draw=state.split.draw if state.split else None,
             upload=state.upload,
             decision=decision,
             utc_us=utc_us,
@@ -118,6 +121,7 @@ def _state(row: Row[Any]) -> DesiredState:
         upload=row.upload,
         candidate=row.candidate,
         harm=row.harm,
+        split=None if row.share is None else Split(row.draw, row.share),
     )
 
 

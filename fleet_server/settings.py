@@ -77,7 +77,10 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `reference_manoeuvres`: a model's first manoeuvres on a car that are its reference.
     `manoeuvre_timeout_s`: a manoeuvre whose pairs have not all arrived by then counts as it is.
     `rollout_strategy`: how a new model goes through a deployment that has one: `direct` to all cars
-    at once, `shadow` to all cars for a trial of their own, `canary` the same in growing stages.
+    at once, `shadow` to all cars for a trial of their own, `canary` the same in growing stages;
+    `ab` and `bandit` have each car drive by both models in turn, until one is proven better.
+    `rollout_share`: the share of manoeuvres that the new model drives under `ab`.
+    `rollout_deadline_s`: a car that has said nothing of a stage's model by then has failed it.
     `lease_s`: a training job is handed on where its worker was silent for so long.
     `job_claims`: how often a job is handed out in all; where its worker fell silent each time, it
     ends as failed.
@@ -122,6 +125,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     reference_manoeuvres: Annotated[int, msgspec.Meta(ge=5, le=200)] = 20
     manoeuvre_timeout_s: PositiveFloat = 60.0
     rollout_strategy: Strategy = "shadow"
+    rollout_share: Annotated[float, msgspec.Meta(ge=0.05, le=0.95)] = 0.5
+    rollout_deadline_s: PositiveFloat = 604_800.0
     lease_s: PositiveFloat = 60.0
     job_claims: Positive = 3
     job_attempts: Positive = 3

@@ -24,6 +24,9 @@ ShortText = Annotated[str, msgspec.Meta(max_length=200)]
 TargetPath = Annotated[str, msgspec.Meta(max_length=256, pattern=r"^[A-Za-z0-9_./-]+" + END)]
 
 Arms = Annotated[dict[TargetPath, float], msgspec.Meta(max_length=2)]
+Draw = Literal["share", "thompson"]
+"""How a car draws which of two arms drives a manoeuvre (`device.update.arms`)."""
+
 Counts = Annotated[dict[ShortText, Count], msgspec.Meta(max_length=16)]
 Texts = Annotated[dict[ShortText, ShortText], msgspec.Meta(max_length=16)]
 Numbers = Annotated[dict[ShortText, float], msgspec.Meta(max_length=32)]
@@ -121,6 +124,8 @@ class Desired(Record, frozen=True, omit_defaults=True):
 
     `target` is what the car ought to drive by, `candidate` what it is to try beside that and keep
     if it is better. `harm`: the model in service is known to do badly, so that less proof is asked.
+    `arms`: both drive, each the share of manoeuvres beside its path, or as `draw` says otherwise;
+    which one stays is for the server to say. A car that knows no arms tries the candidate.
     What is a default is not on the wire, so that an older car reads what it always read.
     """
 
@@ -133,6 +138,7 @@ class Desired(Record, frozen=True, omit_defaults=True):
     arms: Arms = field(default_factory=dict)
     upload: UploadLevel = "pictures"
     harm: bool = False
+    draw: Draw = "share"
 
 
 class Command(Record, frozen=True):
@@ -171,6 +177,7 @@ class UpdateEvent(Record, frozen=True):
         "verifying",
         "probing",
         "shadowing",
+        "choosing",
         "committing",
         "idle",
         "refused",

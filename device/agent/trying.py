@@ -15,10 +15,10 @@ import msgspec
 from device.agent.chunks import is_of_series
 from device.home import Home
 from device.journal import Journal
-from device.update import probation, trial
+from device.update import arms, probation, trial
 from device.update.fitness import series_of
 from device.update.probation import Manoeuvre, Probation
-from device.update.saved import Saved
+from device.update.saved import Saved, is_tried, step
 from device.update.starts import ALIVE_US, Starts
 from device.update.table import Better, Committed, Failed, Kept, Unfit
 from device.update.trial import Trial
@@ -60,10 +60,12 @@ class Trying:
             RetryLaterError: the journal does not answer now.
         """
         active, model, known = self._journal.active_model() or "", saved.model or "", saved.trial
-        if known is not None and (known.incumbent, known.candidate) == (active, model):
-            return saved
-        begun = trial.begin(active, model, self._task)
-        return msgspec.structs.replace(saved, trial=begun, starts=self._starts())
+        if known is None or (known.incumbent, known.candidate) != (active, model):
+            known = trial.begin(active, model, self._task)
+            saved = msgspec.structs.replace(saved, trial=known, arms=None, starts=self._starts())
+        if saved.state == "choosing" and saved.arms is None:
+            saved = msgspec.structs.replace(saved, arms=arms.begin(active, model, self._task))
+        return saved
 
     def begin_probation(self, target: str, model: str) -> Committed:
         """Return what begins the probation of `model`, which is about to become the active one.
@@ -90,11 +92,8 @@ class Trying:
             return saved
         if closed.ended and closed.samples:
             saved = msgspec.structs.replace(saved, starts=self._starts())
-        if saved.state == "shadowing" and saved.trial is not None:
-            pair = trial.compare(closed.samples, saved.trial)
-            if pair is not None:
-                learnt = trial.learn(saved.trial, pair, harmed=closed.harmed)
-                saved = msgspec.structs.replace(saved, trial=learnt)
+        if is_tried(saved) and saved.trial is not None:
+            saved = _learn_of_trial(saved, saved.trial, closed)
         if saved.probation is not None:
             learnt_of = _learn_of(saved.probation, closed)
             saved = msgspec.structs.replace(saved, probation=learnt_of)
@@ -134,13 +133,29 @@ def conclusion(saved: Saved) -> Better | Unfit | Failed | Kept | None:
     loop = f"{saved.starts.crashes} starts in a row came to nothing" if saved.starts.is_loop else ""
     if saved.probation is not None:
         return _of_probation(saved.probation, loop)
-    if saved.state != "shadowing" or saved.trial is None or saved.target is None:
+    if not is_tried(saved) or saved.trial is None or saved.target is None:
         return None
+    if saved.state == "choosing":
+        return _of_arms(saved, loop)
     return _of_trial(saved.target, saved.trial, loop)
 
 
 def _is_trying(saved: Saved) -> bool:
-    return saved.state == "shadowing" or saved.probation is not None
+    return is_tried(saved) or saved.probation is not None
+
+
+def _learn_of_trial(saved: Saved, known: Trial, closed: Closed) -> Saved:
+    pair = trial.compare(closed.samples, known)
+    if pair is not None:
+        known = trial.learn(known, pair, harmed=closed.harmed)
+        saved = msgspec.structs.replace(saved, trial=known)
+    if saved.state != "choosing" or saved.arms is None:
+        return saved
+    learnt = arms.learn(saved.arms, closed.samples, pair, cap=known.cap)
+    if learnt == saved.arms:
+        return saved
+    # A step of its own, since the fleet's server tells reports apart by their number.
+    return step(saved, arms=learnt, evidence=arms.evidence(learnt))
 
 
 def _learn_of(known: Probation, closed: Closed) -> Probation:
@@ -164,6 +179,14 @@ def _of_probation(known: Probation, loop: str) -> Failed | Kept | None:
     if reason := loop or probation.failure(known):
         return Failed(target=known.target, reason=reason, evidence=evidence)
     return Kept(target=known.target, evidence=evidence) if probation.is_over(known) else None
+
+
+def _of_arms(saved: Saved, loop: str) -> Unfit | None:
+    if saved.arms is None or saved.trial is None or saved.target is None:
+        return None
+    reason = loop or arms.failure(saved.arms, saved.trial)
+    told = {**trial.evidence(saved.trial), **arms.evidence(saved.arms)}
+    return Unfit(target=saved.target, reason=reason, evidence=told) if reason else None
 
 
 def _of_trial(target: str, known: Trial, loop: str) -> Better | Unfit | None:

@@ -30,9 +30,9 @@ from device.agent.releases import SignedRelease
 from device.agent.trying import Closed, Trying, conclusion
 from device.home import Home
 from device.journal import Journal
-from device.update import table
+from device.update import table, wish
 from device.update.fitness import check_release
-from device.update.saved import Saved, committed_of, dump, load
+from device.update.saved import Saved, committed_of, dump, is_tried, load
 from device.update.table import (
     Better,
     Damaged,
@@ -43,7 +43,6 @@ from device.update.table import (
     Unfit,
     Verified,
 )
-from device.update.wish import Wanted
 from shared import __version__
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
@@ -85,6 +84,7 @@ class Updating:
         self._fetching = Fetching(home, clock, rng)
         self._retry_at_us: int | None = None
         self._saved = load(journal.update_state())
+        self._told = self._saved.number
         self.trying = Trying(home, journal, task, clock)
         self.trouble = ""
 
@@ -116,6 +116,7 @@ class Updating:
 
     def report(self) -> list[Effect]:
         """Tell the server the present state; also on every connection, since reports get lost."""
+        self._told = self._saved.number
         return update_report.report(
             self._saved,
             device=self._device,
@@ -139,9 +140,7 @@ class Updating:
         if active is not None and not self._home.model(active).exists():
             active = None  # A slot that points at nothing is no reason to leave a wish undone.
         before = self._saved
-        moved = table.advance(
-            before, Wanted(target=desired.target, active=active, candidate=desired.candidate)
-        )
+        moved = table.advance(before, wish.wanted(desired, active))
         if moved is None:
             return []
         left = self._leave()
@@ -202,7 +201,10 @@ class Updating:
         if watched != self._saved:
             self._save(watched)
         event = conclusion(self._saved)
-        return [] if event is None else self._apply(event)
+        if event is not None:
+            return self._apply(event)
+        # How two arms do is told manoeuvre by manoeuvre: the fleet decides between them.
+        return self.report() if self._saved.number != self._told else []
 
     def _apply(self, event: Event) -> list[Effect]:
         moved = table.advance(self._saved, event)
@@ -249,7 +251,7 @@ class Updating:
                 return self._verify(target)
             case "probing":
                 return [StartProbe(target=target, sha256=model)]
-            case "shadowing":
+            case "shadowing" | "choosing":
                 return self._shadow(target, model)
             case "committing":
                 return self._commit(target, model)
@@ -336,7 +338,7 @@ class Updating:
         effects: list[Effect] = []
         if self._saved.state == "probing":
             effects.append(StopProbe())
-        if self._saved.state == "shadowing":
+        if is_tried(self._saved):
             self._journal.clear_shadow()
         return [*effects, *self._fetching.leave()]
 

@@ -7,7 +7,8 @@ Laws:
 - what is said to be loaded is what lies in memory;
 - loading takes many turns' time, so it happens in a thread; the swap is one assignment between two
   turns and costs no frame: a candidate that is committed lies in memory already;
-- the model beside the one in service never steers, and only answers where that one is loaded;
+- the model beside the one in service only answers where that one is loaded, and steers only the
+  manoeuvres that are drawn for it where the two share the driving (`device.update.arms`);
 - a car whose slots name no model any more drives by its sensor.
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 from device.drive.wishes import Wishes
 from device.drivers.tflite import TfliteModel
 from device.home import Home
+from device.update import arms
 from shared.clock import Clock
 from shared.errors import ParkfleetError, RefusedError
 from shared.manifest import Manifest
@@ -65,6 +67,19 @@ class Models:
             if self._loading is not None:
                 self._loading.wait()
                 self.follow()
+
+    def pair(
+        self, device: str, boot: str, manoeuvre: int
+    ) -> tuple[TfliteModel | None, TfliteModel | None]:
+        """Return which model drives the manoeuvre that begins, and which answers beside it."""
+        draw = self._wishes.draw
+        if draw is None or (draw[0].incumbent, draw[0].candidate) != (
+            self.digest,
+            _digest(self.shadow),
+        ):
+            return self.model, self.shadow
+        arm = arms.choose(*draw, device=device, boot=boot, manoeuvre=manoeuvre)
+        return (self.shadow, self.model) if arm == "candidate" else (self.model, self.shadow)
 
     def nudge(self) -> None:
         """Look at the journal at the next `follow`, and try what was refused before once more."""

@@ -76,6 +76,7 @@ class Drive:
             correction_mm=calibration.correction_mm if calibration else 0.0,
         )
         self._models = Models(home, wishes, self._clock, task=task)
+        self._driver, self._beside = self._models.model, self._models.shadow
         self._car = Car(
             identity=home.identity(settings),
             boot=boot,
@@ -208,7 +209,7 @@ class Drive:
             return None
         by_model = manoeuvre.source == "model"
         from_us = manoeuvre.started_us if by_model else self._pairs.next_us
-        return self._senses.look(self._models.model, from_us) if now_us > from_us else None
+        return self._senses.look(self._driver, from_us) if now_us > from_us else None
 
     def _problem(self) -> str:
         by_model = self._parking.source == "model"
@@ -238,9 +239,12 @@ class Drive:
         if began:
             self._senses.forget()
             self._pairs.begin(taken.parking.source, self._wishes.desired)
+            self._driver, self._beside = self._models.pair(
+                self._car.identity.device, self._car.boot, self._pairs.number
+            )
             _log.info("manoeuvre_started source=%s", taken.parking.source)
         if view is not None and self._pairs.is_due(view.frame.exposed_us):
-            view = self._senses.ask_beside(self._models.shadow, view)
+            view = self._senses.ask_beside(self._beside, view)
             self._senses.pairing.add_picture(view.frame.exposed_us, view)
         if self._pairs.manoeuvre is not None:
             for labelled, label in self._senses.pairing.due(self._clock.monotonic_us()):

@@ -1,5 +1,5 @@
-"""What the journal says the car should do: which model to run, which to ask beside it, and under
-which wish of the server.
+"""What the journal says the car should do: which model to run, which to ask beside it, whether the
+two share the driving, and under which wish of the server.
 
 Laws:
 - looking costs a read and happens while the car stands; what was seen last holds in between, and
@@ -12,6 +12,8 @@ import logging
 
 from device.home import Home
 from device.journal import Journal
+from device.update.arms import Arms, Split
+from device.update.saved import draw_of, load
 from shared.errors import ParkfleetError
 from shared.messages import Desired
 
@@ -26,6 +28,7 @@ class Wishes:
         self._path, self._journal = home.journal, journal
         self.model: str | None = None
         self.shadow: str | None = None
+        self.draw: tuple[Arms, Split] | None = None
         self.desired: Desired | None = None
 
     def look(self) -> None:
@@ -46,4 +49,5 @@ class Wishes:
     def _read(self, journal: Journal) -> None:
         self.model = journal.active_model()
         self.shadow = journal.shadow_model()
+        self.draw = draw_of(load(journal.update_state()))
         self.desired = journal.desired()

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from device.update.arms import Arms, Split
 from device.update.fitness import MOST_COMMITTED, digest_in
 from device.update.probation import Probation
 from device.update.starts import Starts
@@ -23,6 +24,7 @@ State = Literal[
     "verifying",
     "probing",
     "shadowing",
+    "choosing",
     "committing",
     "refused",
     "rolled_back",
@@ -41,8 +43,9 @@ class Saved(Record, frozen=True):
     often probing began; `reason` and `evidence` belong to the last step, but that idle keeps the
     evidence for what was committed. `newest` holds the highest release_seq ever committed of each
     "task/deployment", `committed` the last ones, which earlier versions did not keep. `is_trial`:
-    the target is a candidate; `starts` of drive are counted while a model is on trial or
-    probation. `refused` is forgotten once it is no longer named, `rolled_back` not.
+    the target is a candidate, and `split` how it and the model in service share the driving, if
+    they do; `starts` of drive are counted while a model is on trial or probation. `refused` is
+    forgotten once it is no longer named, `rolled_back` not.
     """
 
     state: State = "idle"
@@ -59,7 +62,9 @@ class Saved(Record, frozen=True):
     newest: dict[ShortText, Count] = msgspec.field(default_factory=dict)
     committed: dict[ShortText, Committals] = msgspec.field(default_factory=dict)
     is_trial: bool = False
+    split: Split | None = None
     trial: Trial | None = None
+    arms: Arms | None = None
     probation: Probation | None = None
     starts: Starts = Starts()
     refused: Digests = ()
@@ -98,6 +103,18 @@ def remembered(digests: tuple[str, ...], digest: str) -> tuple[str, ...]:
     """Return `digests` with `digest` as the newest; the oldest is forgotten where they are many."""
     others = tuple(each for each in digests if each != digest)
     return (*others, digest)[-_MOST_REMEMBERED:]
+
+
+def draw_of(saved: Saved) -> tuple[Arms, Split] | None:
+    """Return between which models drive chooses for each manoeuvre, and how; None for no choice."""
+    if saved.state != "choosing" or saved.arms is None or saved.split is None:
+        return None
+    return saved.arms, saved.split
+
+
+def is_tried(saved: Saved) -> bool:
+    """Tell whether a candidate answers beside the model in service."""
+    return saved.state in ("shadowing", "choosing")
 
 
 def step(saved: Saved, *, reason: str = "", **changes: object) -> Saved:

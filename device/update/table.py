@@ -18,6 +18,9 @@ Laws:
     shadowing    second slot: it answers committing    refused
                  beside the model in
                  service (`trial`)
+    choosing     second slot: it and the the fleet's   refused
+                 model in service share  word
+                 the driving (`arms`)
     committing   point the slot at it    idle          -
     refused      clear its slot          -             -
     rolled_back  point the slot back     -             -
@@ -130,12 +133,14 @@ TABLE: dict[tuple[State, type[Step]], State] = {
     ("probing", Unfit): "refused",
     ("shadowing", Better): "committing",
     ("shadowing", Unfit): "refused",
+    ("choosing", Better): "committing",
+    ("choosing", Unfit): "refused",
     ("committing", Committed): "idle",
 }
 """Where an event leads from a state; what is not here changes nothing.
 
-A target that is no candidate passes from probing to committing. `Wanted`, `Kept` and `Failed`
-are judged apart."""
+A target that is no candidate passes from probing to committing, a candidate that is to share the
+driving to choosing. `Wanted`, `Kept` and `Failed` are judged apart."""
 
 
 def advance(saved: Saved, event: Event) -> Saved | None:
@@ -180,6 +185,7 @@ def _roll_back(saved: Saved, probation: Probation, event: Failed) -> Saved:
         reason=event.reason,
         evidence=event.evidence,
         trial=None,
+        arms=None,
         probation=None,
         rolled_back=remembered(saved.rolled_back, probation.model),
     )
@@ -199,14 +205,19 @@ def _enter(saved: Saved, following: State, event: Step) -> Saved | None:
         case Verified():
             return step(saved, state="probing", probes=saved.probes + 1)
         case Passed(evidence=evidence):
-            state: State = "shadowing" if saved.is_trial else "committing"
-            return step(saved, state=state, evidence=evidence, trial=None)
+            return step(saved, state=_after_probe(saved), evidence=evidence, trial=None, arms=None)
         case Better(reason=reason, evidence=evidence):
             return step(saved, state="committing", reason=reason, evidence=evidence)
         case Committed():
             return _settle(saved, event)
         case _:
             return step(saved, state=following)
+
+
+def _after_probe(saved: Saved) -> State:
+    if not saved.is_trial:
+        return "committing"
+    return "shadowing" if saved.split is None else "choosing"
 
 
 def _refuse(saved: Saved, reason: str, evidence: dict[str, float], **changes: object) -> Saved:
@@ -216,6 +227,7 @@ def _refuse(saved: Saved, reason: str, evidence: dict[str, float], **changes: ob
         reason=reason,
         evidence=evidence,
         trial=None,
+        arms=None,
         refused=remembered(saved.refused, digest_in(saved.target or "")),
         **changes,
     )
@@ -233,7 +245,9 @@ def _settle(saved: Saved, event: Committed) -> Saved:
         newest={**saved.newest, series: numbers[-1]},
         committed={**saved.committed, series: numbers},
         is_trial=False,
+        split=None,
         trial=None,
+        arms=None,
         probation=event.probation,
         starts=event.starts,
     )

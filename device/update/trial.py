@@ -45,6 +45,9 @@ MOST_SILENT = 5
 """Manoeuvres, one after another, of which the candidate answered no picture."""
 
 LEAST_PICTURES = 3
+_RICHEST = 1e12
+"""Where a bet's wealth ends, so that a trial without an end stays finite; less is never a lie."""
+
 _CAP_SHARE = 20 / 350
 """The cap in parts of the task's range: 20 mm where that is 350 mm."""
 
@@ -142,13 +145,20 @@ def judge(trial: Trial) -> Verdict | None:
     """Return the verdict, or None while there is none."""
     if fmean(trial.wealth) >= trial.gate:
         return Verdict(is_better=True, reason=f"better on this car: {_means(trial)}")
-    if fmean(trial.against) >= GATE:
-        return Verdict(is_better=False, reason=f"worse on this car: {_means(trial)}")
-    if trial.silent >= MOST_SILENT:
-        return Verdict(is_better=False, reason=f"no answer in {trial.silent} manoeuvres")
+    if reason := objection(trial):
+        return Verdict(is_better=False, reason=reason)
     if trial.manoeuvres >= MOST:
         return Verdict(is_better=False, reason=f"not shown to be better: {_means(trial)}")
     return None
+
+
+def objection(trial: Trial) -> str:
+    """Return why the candidate must go, or an empty text; one that is merely no better may stay."""
+    if fmean(trial.against) >= GATE:
+        return f"worse on this car: {_means(trial)}"
+    if trial.silent >= MOST_SILENT:
+        return f"no answer in {trial.silent} manoeuvres"
+    return ""
 
 
 def evidence(trial: Trial) -> dict[str, float]:
@@ -174,7 +184,7 @@ def _means(trial: Trial) -> str:
 
 def _bet(wealth: Wealth, gain: float) -> Wealth:
     first, second, third, fourth, fifth, sixth = (
-        held * (1.0 + bet * gain) for held, bet in zip(wealth, LAMBDAS, strict=True)
+        min(held * (1.0 + bet * gain), _RICHEST) for held, bet in zip(wealth, LAMBDAS, strict=True)
     )
     return first, second, third, fourth, fifth, sixth
 

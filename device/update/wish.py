@@ -5,23 +5,40 @@ Laws:
   that the car committed stays for as long as it is named;
 - a target that was refused is not tried again while the server goes on naming it, and one that was
   rolled back is never tried again;
+- a candidate that is to share the driving (`split`) is never committed by the car alone: the
+  fleet's word makes it the target, or names it no more;
 - one at a time: no candidate is begun while the present model is on probation;
 - the first model of a car is not tried beside another: there is none.
 """
 
 import msgspec
 
+from device.update.arms import Split
 from device.update.fitness import digest_in
-from device.update.saved import Saved, refused_of, step
+from device.update.saved import Saved, is_tried, refused_of, step
+from shared.messages import Desired
 from shared.samples import Record
 
 
 class Wanted(Record, frozen=True):
-    """The server's wish in force; `active` is the model that the active slot holds."""
+    """The server's wish in force; `active` is the model that the active slot holds.
+
+    `split`: how the candidate and that model share the driving; None: it is tried beside it.
+    """
 
     target: str | None
     active: str | None
     candidate: str | None = None
+    split: Split | None = None
+
+
+def wanted(desired: Desired, active: str | None) -> Wanted:
+    """Return what `desired` wants of a car whose active slot holds `active`."""
+    split = None
+    if desired.candidate is not None and desired.candidate in desired.arms:
+        share = min(max(desired.arms[desired.candidate], 0.0), 1.0)
+        split = Split(draw=desired.draw, share=share)
+    return Wanted(target=desired.target, active=active, candidate=desired.candidate, split=split)
 
 
 def judge(saved: Saved, wish: Wanted) -> Saved | None:
@@ -34,8 +51,9 @@ def judge(saved: Saved, wish: Wanted) -> Saved | None:
     if goal is None:
         return _rest(known, wish, named)
     target, is_trial = goal
+    split = wish.split if is_trial else None
     if target == saved.target and saved.state not in ("idle", "refused", "rolled_back"):
-        return _same_target(saved, is_trial=is_trial)
+        return _same_target(saved, is_trial=is_trial, split=split)
     return step(
         known,
         state="fetching",
@@ -45,7 +63,9 @@ def judge(saved: Saved, wish: Wanted) -> Saved | None:
         damaged=0,
         probes=0,
         is_trial=is_trial,
+        split=split,
         trial=None,
+        arms=None,
     )
 
 
@@ -73,12 +93,17 @@ def _rest(saved: Saved, wish: Wanted, named: set[str]) -> Saved | None:
     if is_told and (not named or saved.target in named):
         return None
     served = next((each for each in named if digest_in(each) == wish.active), saved.target)
-    return step(saved, state="idle", target=served, reason="no longer wanted", trial=None)
+    return step(
+        saved, state="idle", target=served, reason="no longer wanted", trial=None, arms=None
+    )
 
 
-def _same_target(saved: Saved, *, is_trial: bool) -> Saved | None:
-    if saved.is_trial == is_trial or saved.state == "committing":
+def _same_target(saved: Saved, *, is_trial: bool, split: Split | None) -> Saved | None:
+    if (saved.is_trial, saved.split) == (is_trial, split) or saved.state == "committing":
         return None
-    if saved.state == "shadowing":
-        return step(saved, state="committing", is_trial=False, reason="wanted without a trial")
-    return step(saved, is_trial=is_trial)
+    known = msgspec.structs.replace(saved, is_trial=is_trial, split=split)
+    if is_tried(saved) and not is_trial:
+        return step(known, state="committing", reason="wanted without a trial")
+    if is_tried(saved):
+        return step(known, state="choosing" if split else "shadowing")
+    return step(known)

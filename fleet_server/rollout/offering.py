@@ -15,8 +15,10 @@ from typing import Any, Final
 import msgspec
 from sqlalchemy import Connection, Row, and_, exists, func, not_, select
 
-from fleet_server.rollout import stages
-from fleet_server.rollout.stages import PLANS, Car, Standing
+from fleet_server.rollout import arms, stages
+from fleet_server.rollout.arms import Weight
+from fleet_server.rollout.rules import Split
+from fleet_server.rollout.stages import OF_ARMS, PLANS, Car, Standing
 from fleet_server.storage.rollout_tables import OPEN, rollouts
 from fleet_server.storage.tables import deployments, devices, tallies
 from shared.messages import UpdateEvent
@@ -35,6 +37,14 @@ class Offer:
 
     candidate: str
     harm: bool
+    split: Split | None = None
+
+
+def split_of(rollout: Row[Any]) -> Split | None:
+    """Return how the cars of `rollout` share their driving between two models, if they do."""
+    if rollout.strategy not in OF_ARMS:
+        return None
+    return Split("share" if rollout.strategy == "ab" else "thompson", rollout.share)
 
 
 def open_rollout(connection: Connection, deployment: str) -> Row[Any] | None:
@@ -48,7 +58,7 @@ def offer_to(connection: Connection, deployment: str, device: str) -> Offer | No
     rollout = open_rollout(connection, deployment)
     if rollout is None or device not in offered_by(rollout, cars_of(connection, rollout)):
         return None
-    return Offer(candidate=rollout.path, harm=rollout.harm)
+    return Offer(candidate=rollout.path, harm=rollout.harm, split=split_of(rollout))
 
 
 def offered_by(rollout: Row[Any], cars: Sequence[Car]) -> set[str]:
@@ -69,6 +79,20 @@ def cars_of(connection: Connection, rollout: Row[Any]) -> list[Car]:
         Car(row.name, _standing(row, rollout), has_sensor=bool(row.has_sensor))
         for row in connection.execute(query)
     ]
+
+
+def weight_of(connection: Connection, rollout: Row[Any]) -> Weight | None:
+    """Return what the cars measured of the rollout's two arms; None where it has none."""
+    if rollout.strategy not in OF_ARMS:
+        return None
+    query = select(devices.c.update_event).where(
+        devices.c.deployment == rollout.deployment,
+        devices.c.state == "confirmed",
+        devices.c.update_event.is_not(None),
+    )
+    said = (msgspec.json.decode(each, type=UpdateEvent) for each in connection.scalars(query))
+    told = (arms.read(each.evidence) for each in said if each.target == rollout.path)
+    return arms.weigh([each for each in told if each is not None])
 
 
 def may_lead_the_blind(connection: Connection, model: str) -> bool:
@@ -101,5 +125,8 @@ def _standing(row: Row[Any], rollout: Row[Any]) -> Standing:
     if row.update_event is None:
         return "waiting"
     said = msgspec.json.decode(row.update_event, type=UpdateEvent)
-    is_about = said.target == rollout.path
-    return "failed" if is_about and said.state in ("refused", "rolled_back") else "waiting"
+    if said.target != rollout.path:
+        return "waiting"
+    if said.state in ("refused", "rolled_back"):
+        return "failed"
+    return "shares" if said.state == "choosing" else "waiting"

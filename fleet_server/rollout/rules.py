@@ -10,9 +10,17 @@ Laws:
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from shared.messages import UploadLevel
+from shared.messages import Draw, UploadLevel
 
 _EPOCH_S = 60
+
+
+@dataclass(frozen=True)
+class Split:
+    """How a car's two models share its driving: how to draw, and the candidate's share."""
+
+    draw: Draw
+    share: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +34,7 @@ class DesiredState:
     upload: UploadLevel
     candidate: str | None = None
     harm: bool = False
+    split: Split | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +75,7 @@ def next_state(
     upload: UploadLevel = "pictures",
     candidate: str | None = None,
     harm: bool = False,
+    split: Split | None = None,
     again: bool = False,
 ) -> DesiredState | None:
     """Return the state to set on a car in `deployment` whose latest model is at `target`.
@@ -77,7 +87,7 @@ def next_state(
     same = current is not None and (
         (current.epoch, current.deployment, current.target, current.upload)
         == (epoch, deployment, target, upload)
-        and (current.candidate, current.harm) == (candidate, harm)
+        and (current.candidate, current.harm, current.split) == (candidate, harm, split)
     )
     if same and not again:
         return None
@@ -90,4 +100,5 @@ def next_state(
         upload=upload,
         candidate=candidate,
         harm=harm,
+        split=split,
     )

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from fleet_server import logbook
 from fleet_server.rollout import offering, stages
+from fleet_server.rollout.arms import Weight
 from fleet_server.rollout.stages import PLANS
 from fleet_server.storage.rollout_tables import rollouts
 from fleet_server.storage.tables import deployments
@@ -32,7 +33,10 @@ _KINDS: dict[Order, str] = {
 
 @dataclass(frozen=True, kw_only=True)
 class RolloutView:
-    """Where a rollout stands; the counts are of the cars of its present stage."""
+    """Where a rollout stands; the counts are of the cars of its present stage.
+
+    `arms` is what they measured of two models that share the driving, under `ab` and `bandit`.
+    """
 
     id: int
     deployment: str
@@ -48,6 +52,7 @@ class RolloutView:
     cars: int
     keep: int
     failed: int
+    arms: Weight | None = None
 
 
 def last(connection: Connection, deployment: str) -> RolloutView | None:
@@ -68,6 +73,7 @@ def last(connection: Connection, deployment: str) -> RolloutView | None:
         cars=count.cars,
         keep=count.keep,
         failed=count.failed,
+        arms=offering.weight_of(connection, row),
     )
 
 

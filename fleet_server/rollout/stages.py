@@ -7,6 +7,8 @@ Laws:
   deadline has failed it;
 - who is in a stage is drawn from the rollout and the car's name alone: the same on every look, and
   every stage holds the cars of the one before;
+- two arms that share the driving go on until the fleet knows which one is better (`arms`): no car
+  keeps one of them by itself; at the deadline what is not proven better is dropped;
 - a paused rollout offers to nobody new and takes from nobody; an aborted one is offered no more;
 - cars without a reference sensor, which cannot try anything, wait for five that have one.
 
@@ -14,18 +16,28 @@ Laws:
     direct     all at once                 target                at once
     shadow     all at once                 candidate             enough cars keep it
     canary     growing shares of the cars  candidate             the last stage passes its gate
+    ab         all at once                 two arms, a share     one of them is proven better
+    bandit     all at once                 two arms, to draw     the same; what is better drives
+                                           by what it measured   more and more meanwhile
 """
 
 import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
-Strategy = Literal["direct", "shadow", "canary"]
+from fleet_server.rollout import arms
+from fleet_server.rollout.arms import Weight
 
-Standing = Literal["waiting", "keeps", "failed"]
-"""What a car made of the model: no word yet, it is loaded, or it was refused or rolled back."""
+Strategy = Literal["direct", "shadow", "canary", "ab", "bandit"]
+
+OF_ARMS: Final = ("ab", "bandit")
+"""The strategies in which two models share the driving."""
+
+Standing = Literal["waiting", "keeps", "shares", "failed"]
+"""What a car made of the model: no word yet, it is loaded, it drives in turn with the former one,
+or it was refused or rolled back."""
 
 SENSORS_FIRST = 5
 """So many cars with a reference sensor must keep a model before one without gets it."""
@@ -51,6 +63,8 @@ PLANS: dict[Strategy, Plan] = {
     "direct": Plan(strategy="direct"),
     "shadow": Plan(strategy="shadow", enough=0.5, most_failed=0.5),
     "canary": Plan(strategy="canary", shares=(0.05, 0.25, 1.0), enough=0.9),
+    "ab": Plan(strategy="ab"),
+    "bandit": Plan(strategy="bandit"),
 }
 
 
@@ -82,7 +96,7 @@ class Count:
 class Verdict:
     """What becomes of a stage, why, and on which numbers."""
 
-    move: Literal["advance", "pause", "end"]
+    move: Literal["advance", "pause", "end", "drop"]
     reason: str
     count: Count
 
@@ -103,15 +117,34 @@ def offered(plan: Plan, rollout: int, stage: int, cars: Sequence[Car]) -> set[st
 
 
 def judge(
-    plan: Plan, rollout: int, stage: int, cars: Sequence[Car], *, elapsed_us: int
+    plan: Plan,
+    rollout: int,
+    stage: int,
+    cars: Sequence[Car],
+    *,
+    elapsed_us: int,
+    weight: Weight | None = None,
 ) -> Verdict | None:
-    """Return what becomes of the stage that began `elapsed_us` ago, or None while it goes on."""
+    """Return what becomes of the stage that began `elapsed_us` ago, or None while it goes on.
+
+    `weight` is what the cars measured of two arms, where the plan is one of `OF_ARMS`.
+    """
     count = counted(stage_of(plan, rollout, stage, cars), is_late=elapsed_us >= plan.deadline_us)
     if count.cars == 0:
         return None
+    found = arms.verdict(weight) if weight is not None else None
+    if weight is not None and found == "worse":
+        return Verdict(
+            move="drop", reason=f"worse than what drives: {_compared(weight)}", count=count
+        )
     if count.failures > plan.most_failed:
         return Verdict(move="pause", reason=_words(count, "more than the gate allows"), count=count)
     is_late = elapsed_us >= plan.deadline_us
+    if weight is not None and found == "better":
+        return Verdict(move="end", reason=_compared(weight), count=count)
+    if weight is not None:
+        reason = f"not proven to be better: {_compared(weight)}"
+        return Verdict(move="drop", reason=reason, count=count) if is_late else None
     if count.keep < plan.enough * count.cars and not (is_late and count.keep):
         return None
     is_last = stage >= len(plan.shares) - 1
@@ -127,6 +160,14 @@ def counted(cars: Sequence[Car], *, is_late: bool) -> Count:
         keep=standings.count("keeps"),
         failed=standings.count("failed"),
         silent=standings.count("waiting") if is_late else 0,
+    )
+
+
+def _compared(weight: Weight) -> str:
+    return (
+        f"error {weight.error_of_candidate:.1f} in {weight.driven_by_candidate} manoeuvres beside "
+        f"{weight.error_in_service:.1f} in {weight.driven_in_service}, by {weight.cars} cars; "
+        f"evidence {weight.evidence:.3g}"
     )
 
 

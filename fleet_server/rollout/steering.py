@@ -6,7 +6,7 @@ Laws:
 """
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, case, insert, not_, or_, select, update
@@ -19,24 +19,38 @@ from fleet_server.rollout.offering import (
     may_lead_the_blind,
     offered_by,
     open_rollout,
+    split_of,
+    weight_of,
 )
 from fleet_server.rollout.rules import Version, to_promote
-from fleet_server.rollout.stages import PLANS, Strategy, Verdict
+from fleet_server.rollout.stages import PLANS, Plan, Strategy, Verdict
 from fleet_server.storage.database import Change
 from fleet_server.storage.drift_tables import verdicts
-from fleet_server.storage.rollout_tables import rollouts
+from fleet_server.storage.rollout_tables import STOPPED, rollouts
 from fleet_server.storage.tables import deployments, desired, devices, models
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Manner:
+    """How a new model is rolled out; `share` is of the manoeuvres that a second arm drives.
+
+    `deadline_us` is how long a car of a stage may stay silent.
+    """
+
+    strategy: Strategy = "shadow"
+    share: float = 0.5
+    deadline_us: int = Plan.deadline_us
+
+
 def begin(
-    connection: Connection, deployment: str, now_utc_us: int, strategy: Strategy
+    connection: Connection, deployment: str, now_utc_us: int, manner: Manner
 ) -> Change | None:
     """Begin the rollout of the newest registered model, or promote it at once.
 
     That is where it is the first one, or where the strategy says so. One model at a time; one whose
-    rollout was aborted is not begun again.
+    rollout was aborted or that was dropped is neither begun again nor promoted.
     """
     latest = connection.scalar(select(deployments.c.latest_model).filter_by(name=deployment))
     # By its release number, which rises with every release: one that was registered late, after a
@@ -49,7 +63,12 @@ def begin(
     )
     if version is None:
         return None
-    if latest is None or strategy == "direct":
+    stopped = select(rollouts.c.id).where(
+        rollouts.c.model == version.sha256, rollouts.c.state.in_(STOPPED)
+    )
+    if connection.scalar(stopped.limit(1)) is not None:
+        return None
+    if latest is None or manner.strategy == "direct":
         reason = f"v{version.version} is the newest model trained for {deployment}"
         return lambda c: _promote(
             c, deployment, version, latest=latest, reason=reason, evidence={}, now_utc_us=now_utc_us
@@ -58,24 +77,27 @@ def begin(
     if known is not None or open_rollout(connection, deployment) is not None:
         return None
     harm = _was_harmed(connection, latest)
-    return lambda c: _begin(
-        c, deployment, version, strategy=strategy, harm=harm, now_utc_us=now_utc_us
-    )
+    return lambda c: _begin(c, deployment, version, manner=manner, harm=harm, now_utc_us=now_utc_us)
 
 
-def move(connection: Connection, deployment: str, now_utc_us: int) -> Change | None:
+def move(connection: Connection, deployment: str, now_utc_us: int, manner: Manner) -> Change | None:
     """Judge the stage of a running rollout: on to the next one, paused, or promoted."""
     rollout = open_rollout(connection, deployment)
     if rollout is None or rollout.state != "running":
         return None
+    weight = weight_of(connection, rollout)
     verdict = stages.judge(
-        PLANS[rollout.strategy],
+        replace(PLANS[rollout.strategy], deadline_us=manner.deadline_us),
         rollout.id,
         rollout.stage,
         cars_of(connection, rollout),
         elapsed_us=now_utc_us - rollout.stage_since_utc_us,
+        weight=weight,
     )
-    return None if verdict is None else lambda c: _move(c, rollout, verdict, now_utc_us)
+    if verdict is None:
+        return None
+    measured = asdict(weight) if weight is not None else {}
+    return lambda c: _move(c, rollout, verdict, measured, now_utc_us)
 
 
 def steer(connection: Connection, deployment: str, now_utc_us: int) -> Change | None:
@@ -84,6 +106,8 @@ def steer(connection: Connection, deployment: str, now_utc_us: int) -> Change | 
     offered = _offered(connection, deployment)
     is_offered = devices.c.name.in_(offered.cars)
     wanted = case((is_offered, offered.path), else_=None)
+    share = case((is_offered, offered.share), else_=None)
+    draw = case((is_offered, offered.draw), else_=None)
     behind = (
         select(devices.c.name)
         .outerjoin(desired, desired.c.id == devices.c.desired)
@@ -92,6 +116,8 @@ def steer(connection: Connection, deployment: str, now_utc_us: int) -> Change | 
             desired.c.id.is_(None)
             | desired.c.target.is_distinct_from(path)
             | desired.c.candidate.is_distinct_from(wanted)
+            | desired.c.share.is_distinct_from(share)
+            | desired.c.draw.is_distinct_from(draw)
             | (desired.c.deployment != deployment)
         )
     )
@@ -114,6 +140,8 @@ def _holds_back(connection: Connection, deployment: str) -> bool:
 class _Offered:
     path: str | None = None
     cars: tuple[str, ...] = ()
+    share: float | None = None
+    draw: str | None = None
 
 
 def _offered(connection: Connection, deployment: str) -> _Offered:
@@ -121,7 +149,9 @@ def _offered(connection: Connection, deployment: str) -> _Offered:
     if rollout is None:
         return _Offered()
     names = offered_by(rollout, cars_of(connection, rollout))
-    return _Offered(rollout.path, tuple(sorted(names)))
+    split = split_of(rollout)
+    share, draw = (split.share, split.draw) if split else (None, None)
+    return _Offered(rollout.path, tuple(sorted(names)), share, draw)
 
 
 def _was_harmed(connection: Connection, model: str) -> bool:
@@ -134,18 +164,18 @@ def _begin(
     deployment: str,
     version: Version,
     *,
-    strategy: Strategy,
+    manner: Manner,
     harm: bool,
     now_utc_us: int,
 ) -> None:
-    reason = f"v{version.version} is tried: {strategy}"
+    reason = f"v{version.version} is tried: {manner.strategy}"
     logbook.write(
         connection,
         utc_us=now_utc_us,
         deployment=deployment,
         kind="rollout-begin",
         reason=reason,
-        evidence={"version": version.version, "strategy": strategy, "harm": harm},
+        evidence={"version": version.version, "strategy": manner.strategy, "harm": harm},
         model=version.sha256,
     )
     connection.execute(
@@ -153,7 +183,8 @@ def _begin(
             deployment=deployment,
             model=version.sha256,
             path=version.path,
-            strategy=strategy,
+            strategy=manner.strategy,
+            share=manner.share,
             harm=harm,
             state="running",
             stage=0,
@@ -165,11 +196,17 @@ def _begin(
     logger.info("rollout_begun deployment=%s version=%d", deployment, version.version)
 
 
-_ENDS = {"advance": "running", "pause": "paused", "end": "ended"}
+_ENDS = {"advance": "running", "pause": "paused", "end": "ended", "drop": "dropped"}
 
 
-def _move(connection: Connection, rollout: Row[Any], verdict: Verdict, now_utc_us: int) -> None:
-    evidence: dict[str, object] = {"stage": rollout.stage, **asdict(verdict.count)}
+def _move(
+    connection: Connection,
+    rollout: Row[Any],
+    verdict: Verdict,
+    measured: dict[str, object],
+    now_utc_us: int,
+) -> None:
+    evidence = {"stage": rollout.stage, **asdict(verdict.count), **measured}
     values: dict[str, object] = {"state": _ENDS[verdict.move], "reason": verdict.reason}
     if verdict.move == "advance":
         values |= {"stage": rollout.stage + 1, "stage_since_utc_us": now_utc_us}

@@ -51,11 +51,14 @@ class Control:
         self._interval_s = settings.control_interval_s
         rules, watched = learning.rules(settings), watching.rules(settings)
         silent_us = round(settings.heartbeat_silence_s * 1e6)
+        manner = steering.Manner(
+            strategy=settings.rollout_strategy,
+            share=settings.rollout_share,
+            deadline_us=round(settings.rollout_deadline_s * 1e6),
+        )
         self._steps: tuple[Step, ...] = (
-            lambda connection, name, now: steering.begin(
-                connection, name, now, settings.rollout_strategy
-            ),
-            steering.move,
+            lambda connection, name, now: steering.begin(connection, name, now, manner),
+            lambda connection, name, now: steering.move(connection, name, now, manner),
             steering.steer,
             lambda connection, name, now: watching.judge(connection, name, now, watched),
             lambda connection, name, now: learning.give_up(connection, name, now, rules),

@@ -13,8 +13,9 @@ Laws:
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Row, select
 
 from fleet_server.cars import commanding
 from fleet_server.cars.twin import Twin
@@ -196,8 +197,17 @@ class Herald:
                 candidate=row.candidate,
                 upload=row.upload,
                 harm=row.harm,
+                arms=_arms(row),
+                draw=row.draw or "share",
             )
             body = seal(message, topic=topic, key=self._key)
             yield Outgoing(topic=topic, body=body, retained=True)
             self._sent_desired = row.id
             logger.info("desired_published device=%s revision=%d", row.device, row.revision)
+
+
+def _arms(row: Row[Any]) -> dict[str, float]:
+    """Return between which models a car shares its driving, and how much each drives."""
+    if row.share is None or row.target is None or row.candidate is None:
+        return {}
+    return {row.target: 1.0 - row.share, row.candidate: row.share}

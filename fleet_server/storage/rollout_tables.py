@@ -6,7 +6,7 @@ Laws:
 - what moved a rollout is in the log book; the row says where it stands.
 """
 
-from sqlalchemy import Boolean, Column, Index, Table, Text, false
+from sqlalchemy import Boolean, Column, Float, Index, Table, Text, false, text
 
 from fleet_server.storage.columns import WHOLE, metadata, need, row_id
 
@@ -18,6 +18,7 @@ rollouts = Table(
     need("model", Text),
     need("path", Text),
     need("strategy", Text),
+    Column("share", Float, nullable=False, server_default=text("0.5")),
     Column("harm", Boolean, nullable=False, server_default=false()),
     need("state", Text),
     need("stage", WHOLE),
@@ -27,6 +28,10 @@ rollouts = Table(
     Index("ix_rollouts_deployment", "deployment"),
     sqlite_autoincrement=True,
 )
-"""A new model on its way: `state` is running, paused, ended or aborted."""
+"""A new model on its way.
+
+`state` is running, paused, ended (it was promoted), aborted (by a person) or dropped (not better).
+"""
 
 OPEN = ("running", "paused")
+STOPPED = ("aborted", "dropped")

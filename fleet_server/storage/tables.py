@@ -343,6 +343,8 @@ desired = Table(
     Column("target", Text),
     Column("candidate", Text),
     Column("harm", Boolean, nullable=False, server_default=false()),
+    Column("share", Float),
+    Column("draw", Text),
     need("upload", Text),
     Column("decision", WHOLE),
     need("utc_us", WHOLE),

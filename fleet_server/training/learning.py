@@ -18,6 +18,7 @@ from fleet_server.settings import ServerSettings
 from fleet_server.storage import situation
 from fleet_server.storage.database import Change
 from fleet_server.storage.drift_tables import verdicts
+from fleet_server.storage.rollout_tables import rollouts
 from fleet_server.storage.tables import decisions, deployments, models, training_jobs
 from fleet_server.training import jobs, retraining
 from fleet_server.training.retraining import Decision, Known, Policy, Situation, Word
@@ -79,9 +80,11 @@ def give_up(connection: Connection, deployment: str, now_utc_us: int, by: Rules)
 def _is_under_way(connection: Connection, deployment: str) -> bool:
     """Tell whether a newer model than the latest is being rolled out, or was stopped by people.
 
-    Another one for the same cause would meet the same cars.
+    Another one for the same cause would meet the same cars. One that was tried and dropped is over.
     """
+    dropped = select(rollouts.c.model).filter_by(deployment=deployment, state="dropped")
     newest = select(models.c.sha256).filter_by(deployment=deployment)
+    newest = newest.where(models.c.sha256.not_in(dropped))
     newest = newest.order_by(models.c.release_seq.desc()).limit(1)
     latest = connection.scalar(select(deployments.c.latest_model).filter_by(name=deployment))
     found = connection.scalar(newest)

@@ -7,24 +7,28 @@ import msgspec
 import pytest
 
 from device.agent.effects import (
-    Effect,
     ProbeEnded,
     StartProbe,
     StopProbe,
-    Subscribe,
     ToDrive,
     Unsubscribe,
 )
 from device.agent.releases import KnownTime
 from device.journal import DriveState
 from device.update import saved as update
-from device.update.saved import Saved
-from shared import codec
 from shared.ids import sha256_hex
-from shared.messages import ReleaseMetadata, UpdateEvent
+from shared.messages import ReleaseMetadata
 from shared.mqtt import Connected, Disconnected, Received
-from shared.samples import Estimate
-from shared.topics import RELEASE_METADATA, RELEASE_TARGET, UPDATE
+from shared.topics import RELEASE_METADATA
+from tests.device.agent.updates import (
+    SHA,
+    asked,
+    events,
+    fetch_all,
+    install,
+    passed,
+    state,
+)
 from tests.device.agent.world import (
     DAY,
     MODEL,
@@ -33,53 +37,7 @@ from tests.device.agent.world import (
     Fleet,
     SettableClock,
     enrolled_home,
-    published,
 )
-from tests.device.records import manoeuvre_end, sample
-from tests.device.releases import manifest
-
-SHA = sha256_hex(MODEL)
-
-
-def state(car: Car) -> Saved:
-    """Return what lies in the journal, which is what a start would find."""
-    return update.load(car.journal.update_state())
-
-
-def events(effects: list[Effect]) -> list[UpdateEvent]:
-    return [
-        codec.decode(UpdateEvent, each.payload, limit_bytes=UPDATE.limit_bytes)
-        for each in published(effects, UPDATE)
-    ]
-
-
-def asked(effects: list[Effect]) -> list[int]:
-    found = []
-    for effect in effects:
-        if isinstance(effect, Subscribe):
-            parts = RELEASE_TARGET.parts(effect.topic_filter)
-            found += [int(parts["n"])] if parts else []
-    return found
-
-
-def fetch_all(car: Car, model: bytes = MODEL) -> list[Effect]:
-    effects: list[Effect] = []
-    for piece in car.pieces(model):
-        effects += car.agent.handle(piece)
-    return effects
-
-
-def passed(target: str, **evidence: float) -> ProbeEnded:
-    return ProbeEnded(target=target, reason="", evidence=evidence)
-
-
-def install(car: Car, target: str, model: bytes = MODEL, *, revision: int = 1) -> list[Effect]:
-    """Bring a released model all the way into the active slot."""
-    car.agent.handle(Connected())
-    car.metadata()
-    car.wish(target, revision=revision)
-    fetch_all(car, model)
-    return car.agent.handle(passed(target))
 
 
 def test_a_released_model_reaches_the_active_slot_and_drive_is_nudged(
@@ -427,222 +385,3 @@ def test_a_wish_for_another_car_changes_nothing(car: Car, fleet: Fleet) -> None:
     car.wish(target, device="car-2")
     assert car.agent.refused == 1
     assert car.journal.desired() is None
-
-
-NEW = b"new" * 40_000
-SHA_NEW = sha256_hex(NEW)
-
-
-def shadow(car: Car, fleet: Fleet) -> str:
-    """Bring a candidate beside a model in service that has passed its probation."""
-    first = fleet.release()
-    install(car, first)
-    drive(car, SHA, 20, first=1, **{SHA: 6.0})
-    assert state(car).probation is None
-    candidate = fleet.release(NEW, release_seq=2)
-    car.metadata()
-    car.wish(first, revision=2, candidate=candidate)
-    fetch_all(car, NEW)
-    effects = car.agent.handle(passed(candidate))
-    assert ToDrive(what="model") in effects
-    assert state(car).state == "shadowing"
-    return candidate
-
-
-def drive(car: Car, loaded: str, count: int, *, first: int, **errors: float) -> list[Effect]:
-    """Log `count` manoeuvres driven by `loaded`, in which models err by so much; judge each."""
-    models = [loaded, *(model for model in errors if model != loaded)]
-    boot = "00000001-00000000"
-    car.journal.set_drive_state(
-        DriveState(boot=boot, loaded=loaded, release_seq=1, state="idle", utc_us=1)
-    )
-    effects: list[Effect] = []
-    for number in range(first, first + count):
-        samples = [
-            sample(
-                100 * number + n,
-                boot=boot,
-                manoeuvre=number,
-                estimates=tuple(Estimate(model=m, value=100.0 + errors[m]) for m in models),
-            )
-            for n in range(4)
-        ]
-        car.journal.append(
-            samples=[(each, None) for each in samples],
-            manoeuvres=[manoeuvre_end(number, boot=boot, pairs=4)],
-        )
-        car.clock.now_us += SECOND
-        effects += car.agent.tick()
-    return effects
-
-
-def test_a_candidate_is_tried_on_the_car_and_kept_where_it_is_better(
-    car: Car, fleet: Fleet
-) -> None:
-    candidate = shadow(car, fleet)
-    assert (car.journal.active_model(), car.journal.shadow_model()) == (SHA, SHA_NEW)
-    assert drive(car, SHA, 8, first=30, **{SHA: 45.0, SHA_NEW: 6.0})
-    assert car.journal.active_model() == SHA
-    effects = drive(car, SHA, 1, first=38, **{SHA: 45.0, SHA_NEW: 6.0})
-    assert ToDrive(what="model") in effects
-    assert (car.journal.active_model(), car.journal.shadow_model()) == (SHA_NEW, SHA)
-    done = events(effects)[-1]
-    assert (done.state, done.target) == ("idle", candidate)
-    assert done.evidence["manoeuvres"] == 9.0
-    assert done.evidence["error_of_candidate"] == 6.0
-    # What was decided offline is told at the next connection.
-    (told,) = events(car.agent.handle(Connected()))
-    assert told.evidence == done.evidence
-
-
-def test_a_candidate_that_is_worse_here_is_refused_with_its_evidence(
-    car: Car, fleet: Fleet
-) -> None:
-    shadow(car, fleet)
-    effects = drive(car, SHA, 12, first=30, **{SHA: 6.0, SHA_NEW: 45.0})
-    told = events(effects)[-1]
-    assert (told.state, told.reason[:17]) == ("refused", "worse on this car")
-    assert told.evidence["error_of_candidate"] == 45.0
-    assert (car.journal.active_model(), car.journal.shadow_model()) == (SHA, None)
-    assert not car.home.model(SHA_NEW).exists()
-    assert car.start() == [ToDrive(what="model")]
-
-
-@pytest.mark.parametrize("declared_by", ["server", "car"])
-def test_after_declared_harm_a_few_manoeuvres_are_enough(
-    car: Car, fleet: Fleet, declared_by: str
-) -> None:
-    candidate = shadow(car, fleet)
-    if declared_by == "server":
-        car.wish(None, revision=3, candidate=candidate, harm=True)
-        drive(car, SHA, 4, first=30, **{SHA: 45.0, SHA_NEW: 6.0})
-    else:
-        promised = manifest(MODEL).metrics | {"test_mae": 6.0}
-        made = msgspec.structs.replace(manifest(MODEL), metrics=promised)
-        car.home.manifest(SHA).write_text(made.to_json())
-        drive(car, SHA, 6, first=30, **{SHA: 45.0, SHA_NEW: 6.0})
-    assert car.journal.active_model() == SHA_NEW
-
-
-def test_a_kill_after_any_manoeuvre_of_a_trial_neither_skips_nor_repeats_one(
-    car: Car, fleet: Fleet
-) -> None:
-    shadow(car, fleet)
-    for number in range(30, 39):
-        assert car.journal.active_model() == SHA
-        car.start()
-        drive(car, SHA, 1, first=number, **{SHA: 45.0, SHA_NEW: 6.0})
-        known = state(car).trial
-        assert known is None or known.manoeuvres == number - 29
-    assert car.journal.active_model() == SHA_NEW
-
-
-def commit(car: Car, fleet: Fleet) -> str:
-    candidate = shadow(car, fleet)
-    drive(car, SHA, 9, first=30, **{SHA: 45.0, SHA_NEW: 6.0})
-    return candidate
-
-
-def rolled_back(car: Car, effects: list[Effect]) -> UpdateEvent:
-    told = events(effects)[-1]
-    assert told.state == "rolled_back"
-    assert told.model == SHA_NEW
-    assert (car.journal.active_model(), car.journal.shadow_model()) == (SHA, None)
-    assert ToDrive(what="model") in effects
-    return told
-
-
-def test_a_committed_model_that_turns_out_worse_than_the_former_is_rolled_back_for_good(
-    car: Car, fleet: Fleet
-) -> None:
-    candidate = commit(car, fleet)
-    told = rolled_back(car, drive(car, SHA_NEW, 12, first=50, **{SHA: 6.0, SHA_NEW: 45.0}))
-    assert "former model is better" in told.reason
-    assert told.evidence["error_of_former"] == 6.0
-    for revision, wish in enumerate((candidate, None, candidate), 5):
-        assert asked(car.wish(wish, revision=revision)) == []
-    assert car.journal.active_model() == SHA
-    assert state(car).state != "fetching"
-
-
-def test_a_committed_model_in_a_crash_loop_is_rolled_back(car: Car, fleet: Fleet) -> None:
-    commit(car, fleet)
-    car.journal.start_boot(bytes(4))
-    for _ in range(2):
-        car.journal.start_boot(bytes(4))
-        car.clock.now_us += SECOND
-        assert events(car.agent.tick()) == []
-    car.journal.start_boot(bytes(4))
-    car.clock.now_us += SECOND
-    told = rolled_back(car, car.agent.tick())
-    assert told.reason == "3 starts in a row came to nothing"
-
-
-def test_starts_of_a_model_that_lives_for_a_minute_each_are_no_crash_loop(
-    car: Car, fleet: Fleet
-) -> None:
-    commit(car, fleet)
-    for _ in range(6):
-        boot = car.journal.start_boot(bytes(4))
-        car.journal.set_drive_state(
-            DriveState(boot=boot, loaded=SHA_NEW, release_seq=2, state="idle", utc_us=1)
-        )
-        for _ in range(70):
-            car.clock.now_us += SECOND
-            assert events(car.agent.tick()) == []
-    assert car.journal.active_model() == SHA_NEW
-
-
-def test_a_candidate_that_kills_drive_again_and_again_is_refused(car: Car, fleet: Fleet) -> None:
-    shadow(car, fleet)
-    car.journal.start_boot(bytes(4))
-    effects: list[Effect] = []
-    for _ in range(3):
-        car.journal.start_boot(bytes(4))
-        car.clock.now_us += SECOND
-        effects += car.agent.tick()
-    (told,) = events(effects)
-    assert (told.state, told.reason) == ("refused", "3 starts in a row came to nothing")
-    assert (car.journal.active_model(), car.journal.shadow_model()) == (SHA, None)
-
-
-def test_a_model_that_passes_its_probation_stays_and_the_former_one_rests(
-    car: Car, fleet: Fleet
-) -> None:
-    commit(car, fleet)
-    effects = drive(car, SHA_NEW, 20, first=50, **{SHA: 45.0, SHA_NEW: 6.0})
-    (told,) = events(effects)
-    assert (told.state, told.reason) == ("idle", "passed its probation")
-    assert told.evidence["error_of_former"] == 45.0
-    assert [slot.state for slot in car.journal.slots()] == ["standby", "active"]
-
-
-def test_a_first_model_that_breaks_its_promise_leaves_the_car_to_its_sensor(
-    car: Car, fleet: Fleet
-) -> None:
-    promised = msgspec.structs.replace(manifest(MODEL), metrics={"test_mae": 6.0})
-    install(car, fleet.release(made=promised))
-    effects = drive(car, SHA, 7, first=1, **{SHA: 60.0})
-    assert events(effects)[-1].state == "rolled_back"
-    assert car.journal.active_model() is None
-    assert "manifest promises" in state(car).reason
-
-
-def test_a_model_of_another_deployment_is_no_former_one(car: Car, fleet: Fleet) -> None:
-    install(car, fleet.release())
-    other = fleet.release(made=manifest(NEW, deployment="garage"), model=NEW)
-    install(car, other, NEW, revision=2)
-    assert (car.journal.active_model(), car.journal.shadow_model()) == (SHA_NEW, None)
-    known = state(car).probation
-    assert known is not None
-    assert known.reversed is None
-
-
-def test_an_owner_who_lets_nothing_leave_is_not_told_on_by_an_update(
-    car: Car, fleet: Fleet
-) -> None:
-    candidate = shadow(car, fleet)
-    car.wish(None, revision=3, candidate=candidate, upload="none")
-    told = events(drive(car, SHA, 12, first=30, **{SHA: 6.0, SHA_NEW: 45.0}))[-1]
-    assert (told.state, told.reason, told.evidence) == ("refused", "worse on this car", {})
-    assert "mean error" in state(car).reason

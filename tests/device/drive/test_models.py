@@ -10,8 +10,11 @@ from device.drive.models import Models, load
 from device.drive.wishes import Wishes
 from device.home import Home
 from device.journal import Journal
+from device.update import arms
+from device.update.saved import Saved, dump
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
+from shared.manifest import Manifest
 from shared.task import WALL_DISTANCE
 from tests.device.fakes import DATA, TINY, Car, FakeClock, World
 
@@ -229,3 +232,42 @@ def test_candidate_and_model_in_service_answer_the_same_pictures_and_both_are_lo
         assert first.value == second.value
     assert end.stop_estimate == samples[-1].estimates[0].value
     assert car.world.distance_mm == pytest.approx(40.0, abs=4.0)
+
+
+def share(journal: Journal, share: float) -> None:
+    """Have the two models of the slots share the driving."""
+    known = arms.begin(TINY.sha256, OTHER.sha256, WALL_DISTANCE)
+    split = arms.Split(draw="share", share=share)
+    journal.set_update_state(dump(Saved(state="choosing", split=split, arms=known)))
+
+
+@pytest.mark.parametrize(("candidate", "drives"), [(0.0, TINY), (1.0, OTHER)])
+def test_of_two_arms_the_one_that_is_drawn_drives_and_the_other_answers_beside(
+    car: Car, journal: Journal, candidate: float, drives: Manifest
+) -> None:
+    models = follower(car, journal)
+    car.install()
+    put_other(car.home)
+    journal.stage_slot(OTHER.sha256, 2)
+    share(journal, candidate)
+    follow(models)
+    driver, beside = models.pair("car-1", "00000001-00000000", 1)
+    assert driver is not None
+    assert beside is not None
+    assert driver.manifest.sha256 == drives.sha256
+    assert {driver.manifest.sha256, beside.manifest.sha256} == {TINY.sha256, OTHER.sha256}
+    # What the car is said to have loaded is what was committed, whoever drives.
+    assert digests(models) == (TINY.sha256, OTHER.sha256)
+
+
+def test_while_the_second_arm_is_not_in_memory_the_committed_model_drives(
+    car: Car, journal: Journal
+) -> None:
+    models = follower(car, journal)
+    car.install()
+    journal.stage_slot(OTHER.sha256, 2)
+    share(journal, 1.0)
+    follow(models)
+    driver, beside = models.pair("car-1", "00000001-00000000", 1)
+    assert driver is not None
+    assert (driver.manifest.sha256, beside) == (TINY.sha256, None)

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
+from typing import Literal, get_args
 
 import msgspec
 import pytest
@@ -38,6 +39,11 @@ SHA_OLD, SHA_NEW = TINY.sha256, sha256_hex(NEW)
 MANIFEST = msgspec.structs.replace(TINY, sha256=SHA_NEW, size_bytes=len(NEW), release_seq=2)
 BOOT = "00000001-00000000"
 
+Way = Literal["first", "trial", "arms"]
+"""How the model comes: as the first one, tried beside another, or sharing the driving with it."""
+
+_OWN: dict[Way, set[str]] = {"first": set(), "trial": {"shadowing"}, "arms": {"choosing"}}
+
 
 @dataclass
 class Update:
@@ -45,11 +51,11 @@ class Update:
 
     fleet: Fleet
     clock: SettableClock
-    is_first: bool
+    way: Way
     target: str = ""
 
     def __post_init__(self) -> None:
-        if not self.is_first:
+        if self.way != "first":
             self.old = self.fleet.release(OLD, made=TINY)
         self.target = self.fleet.release(NEW, made=MANIFEST)
 
@@ -58,7 +64,7 @@ class Update:
 
     def prepare(self, root: Path) -> Car:
         car = self.car(enrolled_home(root, self.fleet))
-        if not self.is_first:
+        if self.way != "first":
             shutil.copy(DATA / "tiny.tflite", car.home.model(SHA_OLD))
             car.home.manifest(SHA_OLD).write_text(TINY.to_json())
             car.journal.commit_slot(SHA_OLD, 1)
@@ -72,14 +78,22 @@ class Update:
     def go_on(self, car: Car) -> None:
         """Do what is left of the update: let its server speak, send pieces, probe, drive."""
         effects = [*car.agent.handle(Connected()), *car.metadata()]
-        target, candidate = (self.target, None) if self.is_first else (None, self.target)
-        effects += car.wish(target, candidate=candidate, harm=not self.is_first)
-        self._pass_probes(car, effects)
+        # A server that was restarted says its first wish again, which changes nothing then.
+        self._pass_probes(car, [*effects, *self._wish(car)])
         for piece in car.pieces(NEW):
             self._pass_probes(car, car.agent.handle(piece))
         for number in range(1, 12):
-            if state(car).state == "shadowing":
+            if state(car).state in ("shadowing", "choosing"):
                 self._drive(car, number)
+        if self.way == "arms":
+            self._pass_probes(car, car.wish(self.target, revision=2))
+
+    def _wish(self, car: Car) -> list[Effect]:
+        """Say what the server wants first."""
+        if self.way == "first":
+            return car.wish(self.target)
+        arms = {self.target: 0.5} if self.way == "arms" else {}
+        return car.wish(None, candidate=self.target, harm=True, arms=arms)
 
     def _pass_probes(self, car: Car, effects: list[Effect]) -> None:
         # After a start the probe was begun before anybody looked.
@@ -130,14 +144,14 @@ def serves(home: Home, car: Car) -> str | None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("is_first", [False, True])
+@pytest.mark.parametrize("way", get_args(Way))
 def test_after_a_cut_at_any_instant_the_car_has_a_model_that_loads_and_the_update_ends(
     tmp_path: Path,
     fleet: Fleet,
     clock: SettableClock,
-    is_first: bool,
+    way: Way,
 ) -> None:
-    update = Update(fleet=fleet, clock=clock, is_first=is_first)
+    update = Update(fleet=fleet, clock=clock, way=way)
     cuts = cuts_of(update, tmp_path)
     slowest_s, seen = 0.0, set[str]()
     for place in cuts.states.values():
@@ -147,7 +161,7 @@ def test_after_a_cut_at_any_instant_the_car_has_a_model_that_loads_and_the_updat
         car = update.car(home)
         served = serves(home, car)
         slowest_s = max(slowest_s, perf_counter() - began)
-        assert served in ((None, SHA_NEW) if is_first else (SHA_OLD, SHA_NEW)), place.name
+        assert served in ((None, SHA_NEW) if way == "first" else (SHA_OLD, SHA_NEW)), place.name
         car.journal.db.execute("PRAGMA synchronous = OFF")
         update.go_on(car)
         assert serves(home, car) == SHA_NEW, place.name
@@ -156,7 +170,7 @@ def test_after_a_cut_at_any_instant_the_car_has_a_model_that_loads_and_the_updat
         shutil.rmtree(place)
     # Every state, and more instants than there are lines of the table.
     states = {"idle", "fetching", "verifying", "probing", "committing"}
-    assert seen >= (states if is_first else states | {"shadowing"})
+    assert seen >= states | _OWN[way]
     assert len(cuts.states) > 60
     logger.info(
         "power_cuts operations=%d states=%d slowest_to_serve_s=%.3f",
@@ -168,7 +182,7 @@ def test_after_a_cut_at_any_instant_the_car_has_a_model_that_loads_and_the_updat
 def test_after_a_cut_at_any_instant_of_a_step_back_the_former_model_is_in_service(
     tmp_path: Path, fleet: Fleet, clock: SettableClock
 ) -> None:
-    update = Update(fleet=fleet, clock=clock, is_first=False)
+    update = Update(fleet=fleet, clock=clock, way="trial")
     car = update.prepare(tmp_path / "car")
     update.go_on(car)
 
@@ -194,7 +208,7 @@ def test_after_a_cut_at_any_instant_of_a_step_back_the_former_model_is_in_servic
 def test_a_cut_that_leaves_half_of_a_model_leaves_none_that_drive_would_load(
     tmp_path: Path, fleet: Fleet, clock: SettableClock
 ) -> None:
-    update = Update(fleet=fleet, clock=clock, is_first=True)
+    update = Update(fleet=fleet, clock=clock, way="first")
     car = update.prepare(tmp_path / "car")
     update.go_on(car)
     home = car.home

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 
+from device.update.arms import Split
 from device.update.probation import Probation
 from device.update.saved import Saved, State, committed_of, dump, load
 from device.update.table import (
@@ -95,6 +96,32 @@ def test_what_concerns_another_target_changes_nothing(kind: type[Step]) -> None:
     for state in STATES:
         elsewhere = msgspec.structs.replace(in_state(state), target=OTHER)
         assert advance(elsewhere, EVENTS[kind]) is None
+
+
+def test_a_candidate_that_is_to_share_the_driving_is_never_committed_by_the_car_alone() -> None:
+    split = Split(draw="thompson", share=0.5)
+    saved = after(msgspec.structs.replace(TRIAL, split=split), *PATH)
+    assert (saved.state, saved.split) == ("choosing", split)
+    promoted = advance(saved, Wanted(target=TARGET, active=OLD))
+    assert promoted is not None
+    assert (promoted.state, promoted.is_trial) == ("committing", False)
+    dropped = advance(saved, Wanted(target=None, active=OLD))
+    assert dropped is not None
+    assert dropped.state == "idle"
+
+
+@pytest.mark.parametrize(
+    ("before", "after_it"),
+    [(None, Split(draw="share", share=0.5)), (Split(draw="share", share=0.5), None)],
+)
+def test_a_trial_may_turn_into_sharing_and_back(
+    before: Split | None, after_it: Split | None
+) -> None:
+    saved = after(msgspec.structs.replace(TRIAL, split=before), *PATH)
+    moved = advance(saved, msgspec.structs.replace(TRIAL, split=after_it))
+    assert moved is not None
+    assert moved.state == ("choosing" if after_it else "shadowing")
+    assert advance(moved, msgspec.structs.replace(TRIAL, split=after_it)) is None
 
 
 @pytest.mark.parametrize("state", STATES)

@@ -1,23 +1,17 @@
 """A rollout in the database: begun, offered, judged, promoted or stopped, with its reasons."""
 
-import threading
+import math
 
 import pytest
 from sqlalchemy import select
 
-from fleet_server.cars.twin import Twin
-from fleet_server.rollout import registration, ruling
+from fleet_server.rollout import ruling
 from fleet_server.rollout.stages import Strategy
-from fleet_server.running.control import Control
-from fleet_server.settings import ServerSettings
-from fleet_server.storage.rollout_tables import rollouts
 from fleet_server.storage.tables import desired, devices
-from shared import codec
 from shared.errors import RefusedError
-from shared.messages import Batch, Status, UpdateEvent
-from shared.releases import target_path
-from shared.topics import STATUS, UPDATE
-from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, manifest, sample
+from shared.messages import Batch
+from tests.fleet_server.fleet import DEPLOYMENT, Fleet, sample
+from tests.fleet_server.rolling import load, refuse, register, report, settle, state, told
 
 
 @pytest.fixture
@@ -26,70 +20,6 @@ def cars(fleet: Fleet) -> list[str]:
     for name in names[1:]:
         fleet.add_car(name)
     return names
-
-
-def settle(fleet: Fleet, strategy: Strategy = "shadow") -> None:
-    settings = ServerSettings(rollout_strategy=strategy)
-    Control(fleet.database, settings, fleet.clock).settle(threading.Event())
-
-
-def register(fleet: Fleet, number: int) -> tuple[str, str]:
-    made = manifest(b"model %d" % number, release_seq=number)
-    with fleet.database.write() as connection:
-        registration.register(connection, made, utc_us=START_US)
-    return made.sha256, target_path(made.task.name, made.deployment, made.sha256)
-
-
-def told(fleet: Fleet) -> dict[str, tuple[str | None, str | None]]:
-    """Return what each car is told: target and candidate."""
-    query = select(devices.c.name, desired.c.target, desired.c.candidate)
-    with fleet.database.read() as connection:
-        rows = connection.execute(query.join(desired, desired.c.id == devices.c.desired)).all()
-    return {row.name: (row.target, row.candidate) for row in rows}
-
-
-def state(fleet: Fleet) -> tuple[str, int]:
-    with fleet.database.read() as connection:
-        row = connection.execute(select(rollouts).order_by(rollouts.c.id.desc())).first()
-    assert row is not None
-    return row.state, row.stage
-
-
-def load(fleet: Fleet, car: str, digest: str) -> None:
-    said = Status(
-        device=car,
-        boot=BOOT,
-        utc_us=START_US,
-        clock_synced=True,
-        loaded=digest,
-        loaded_release_seq=1,
-        slots=(),
-        deployment=DEPLOYMENT,
-        desired_epoch=0,
-        desired_revision=0,
-        upload="pictures",
-        queue_depth=0,
-        pairs_logged=0,
-        pairs_dropped=0,
-        disk_free_bytes=1,
-        temperature_c=None,
-        versions={},
-    )
-    Twin(fleet.database, fleet.clock).take(STATUS, car, codec.encode(said))
-
-
-def refuse(fleet: Fleet, car: str, path: str, how: str = "refused") -> None:
-    said = UpdateEvent(
-        device=car,
-        boot=BOOT,
-        utc_us=START_US,
-        number=9,
-        target=path,
-        model=None,
-        state=how,  # type: ignore[arg-type]  # one of its states
-        reason="worse on this car",
-    )
-    Twin(fleet.database, fleet.clock).take(UPDATE, car, codec.encode(said))
 
 
 def kinds(fleet: Fleet) -> list[str]:
@@ -251,3 +181,110 @@ def test_a_car_without_a_reference_sensor_waits_until_five_others_drive_by_the_m
         load(fleet, name, digest)
         settle(fleet, "direct")
     assert told(fleet)["blind-1"] == (second, None)
+
+
+def measured(in_service_mm: float, candidate_mm: float, driven: int) -> dict[str, float]:
+    """Return what a car reports of two arms, each of which drove `driven` manoeuvres."""
+    found: dict[str, float] = {}
+    for name, error_mm in (("in_service", in_service_mm), ("of_candidate", candidate_mm)):
+        found[f"driven_{name}"] = float(driven)
+        found[f"error_{name}"] = error_mm
+        found[f"log_error_{name}"] = math.log(error_mm)
+        found[f"log_spread_{name}"] = 0.3
+    return found
+
+
+def arms(fleet: Fleet) -> set[tuple[float | None, str | None]]:
+    """Return how the cars are told to share their driving."""
+    query = select(desired.c.share, desired.c.draw).join(devices, desired.c.id == devices.c.desired)
+    with fleet.database.read() as connection:
+        return {(row.share, row.draw) for row in connection.execute(query)}
+
+
+@pytest.mark.parametrize(("strategy", "draw"), [("ab", "share"), ("bandit", "thompson")])
+def test_two_arms_share_the_driving_until_one_is_proven_better(
+    fleet: Fleet, cars: list[str], strategy: Strategy, draw: str
+) -> None:
+    _, first = register(fleet, 1)
+    settle(fleet, strategy, rollout_share=0.3)
+    digest, second = register(fleet, 2)
+    settle(fleet, strategy, rollout_share=0.3)
+    assert told(fleet) == dict.fromkeys(cars, (first, second))
+    assert arms(fleet) == {(0.3, draw)}
+    for car in cars:
+        report(fleet, car, second, "choosing", measured(13.0, 7.0, driven=2))
+    settle(fleet, strategy)
+    assert state(fleet) == ("running", 0)
+    for car in cars:
+        report(fleet, car, second, "choosing", measured(13.0, 7.0, driven=8))
+    assert view(fleet).arms is not None
+    settle(fleet, strategy)
+    assert state(fleet) == ("ended", 0)
+    assert told(fleet) == dict.fromkeys(cars, (second, None))
+    assert arms(fleet) == {(None, None)}
+    entry = [each for each in fleet.queries.decisions() if each.kind == "promote"][-1]
+    assert entry.model == digest
+    assert entry.evidence["error_of_candidate"] == pytest.approx(7.0)
+    assert entry.evidence["driven_by_candidate"] == 32
+
+
+def sharing(fleet: Fleet) -> tuple[str, str]:
+    """Begin an A/B rollout; return the paths of the two arms."""
+    _, first = register(fleet, 1)
+    settle(fleet, "ab")
+    _, second = register(fleet, 2)
+    settle(fleet, "ab")
+    return first, second
+
+
+def test_an_arm_that_is_proven_worse_is_dropped_and_the_next_model_may_come(
+    fleet: Fleet, cars: list[str]
+) -> None:
+    first, second = sharing(fleet)
+    for car in cars:
+        report(fleet, car, second, "choosing", measured(7.0, 13.0, driven=8))
+    settle(fleet, "ab")
+    assert state(fleet) == ("dropped", 0)
+    assert kinds(fleet).count("rollout-drop") == 1
+    assert told(fleet) == dict.fromkeys(cars, (first, None))
+    settle(fleet, "direct")
+    assert told(fleet) == dict.fromkeys(cars, (first, None))
+    _, third = register(fleet, 3)
+    settle(fleet, "ab")
+    assert told(fleet) == dict.fromkeys(cars, (first, third))
+
+
+def test_arms_that_fail_on_too_many_cars_are_paused_even_where_the_others_do_better(
+    fleet: Fleet, cars: list[str]
+) -> None:
+    _, second = sharing(fleet)
+    refuse(fleet, cars[0], second)
+    for car in cars[1:]:
+        report(fleet, car, second, "choosing", measured(13.0, 7.0, driven=9))
+    settle(fleet, "ab")
+    assert state(fleet) == ("paused", 0)
+
+
+def test_cars_that_say_nothing_of_a_second_arm_have_failed_it_by_the_deadline(
+    fleet: Fleet, cars: list[str]
+) -> None:
+    _, second = sharing(fleet)
+    for car in cars[1:]:
+        report(fleet, car, second, "choosing", measured(9.0, 9.0, driven=5))
+    fleet.clock.now_us += 3_600_000_000
+    settle(fleet, "ab", rollout_deadline_s=7_200.0)
+    assert state(fleet) == ("running", 0)
+    settle(fleet, "ab", rollout_deadline_s=3_600.0)
+    assert state(fleet) == ("paused", 0)
+
+
+def test_arms_between_which_nothing_is_proven_by_the_deadline_leave_the_old_model(
+    fleet: Fleet, cars: list[str]
+) -> None:
+    first, second = sharing(fleet)
+    for car in cars:
+        report(fleet, car, second, "choosing", measured(9.0, 9.0, driven=50))
+    fleet.clock.now_us += 3_600_000_000
+    settle(fleet, "ab", rollout_deadline_s=3_600.0)
+    assert state(fleet) == ("dropped", 0)
+    assert told(fleet) == dict.fromkeys(cars, (first, None))

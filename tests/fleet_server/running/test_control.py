@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from fleet_server.cars.twin import Twin
 from fleet_server.reading.lineage import Lineage
 from fleet_server.reading.views import DecisionView
 from fleet_server.rollout import registration
@@ -14,11 +13,10 @@ from fleet_server.running.control import Control
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.tables import desired
 from fleet_server.training import jobs
-from shared import codec
-from shared.messages import Batch, Status
+from shared.messages import Batch
 from shared.releases import target_path
-from shared.topics import STATUS
-from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, drive, manifest
+from tests.fleet_server.fleet import DEPLOYMENT, START_US, Fleet, drive, manifest
+from tests.fleet_server.rolling import load
 
 SETTINGS = ServerSettings(
     first_training_pairs=40, retrain_pairs=30, reference_manoeuvres=5, rollout_strategy="direct"
@@ -42,29 +40,6 @@ def _train(fleet: Fleet, model: bytes) -> str:
         made = manifest(model, release_seq=claim.release_seq)
         registration.register(connection, made, utc_us=START_US)
     return made.sha256
-
-
-def _load(fleet: Fleet, digest: str) -> None:
-    said = Status(
-        device="car-1",
-        boot=BOOT,
-        utc_us=START_US,
-        clock_synced=True,
-        loaded=digest,
-        loaded_release_seq=1,
-        slots=(),
-        deployment=DEPLOYMENT,
-        desired_epoch=0,
-        desired_revision=0,
-        upload="pictures",
-        queue_depth=0,
-        pairs_logged=0,
-        pairs_dropped=0,
-        disk_free_bytes=1,
-        temperature_c=None,
-        versions={},
-    )
-    Twin(fleet.database, fleet.clock).take(STATUS, "car-1", codec.encode(said))
 
 
 def _learned(fleet: Fleet, control: Control) -> str:
@@ -220,7 +195,7 @@ def test_lineage_leads_from_a_car_to_the_data_and_forward_again(
     fleet: Fleet, control: Control
 ) -> None:
     digest = _learned(fleet, control)
-    _load(fleet, digest)
+    load(fleet, "car-1", digest)
     fleet.send(drive(50))
     found = Lineage(fleet.database).of_device("car-1")
     assert found is not None

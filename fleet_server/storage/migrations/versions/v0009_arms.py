@@ -1,0 +1,17 @@
+"""Two models that share a car's driving: each rollout's share, and how each car is told to draw."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0009"
+down_revision = "0008"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Add the columns; a rollout of before has no second arm, whatever its share."""
+    share = sa.Column("share", sa.Float(), server_default=sa.text("0.5"), nullable=False)
+    op.add_column("rollouts", share)
+    op.add_column("desired", sa.Column("share", sa.Float(), nullable=True))
+    op.add_column("desired", sa.Column("draw", sa.Text(), nullable=True))
