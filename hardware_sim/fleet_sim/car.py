@@ -1,8 +1,9 @@
-"""One car of a simulated fleet: it wakes, drives a manoeuvre, syncs, and sleeps again.
+"""One car of a simulated fleet: it wakes, drives, syncs, and sleeps again.
 
 Laws:
 - agent and journal are the device's own, over the car's own files; what drive would do (a boot, a
-  manoeuvre's pairs, loading a model) is done at the journal, where agent looks for it;
+  manoeuvre's pairs, loading a model, drawing which of two drives) is done at the journal, where
+  agent looks for it, by the rules that drive keeps;
 - a car that sleeps holds nothing open: all that it must remember lies in its home;
 - it sleeps once everything has left it and no update is under way, or after `AWAKE_US`, whatever is
   left then.
@@ -30,6 +31,7 @@ from device.agent.session import Agent
 from device.home import Home
 from device.journal import DriveState, Journal, JournalCounts
 from device.journal.state import OFF
+from hardware_sim.fleet_sim.habits import Driven, Habits, driven, models_of
 from hardware_sim.fleet_sim.links import Link
 from hardware_sim.fleet_sim.reels import Log, Reel, pairs
 from shared.clock import Clock
@@ -45,6 +47,9 @@ TICK_US: Final = 250_000
 
 _LOOK_US: Final = 500_000
 """How often its agent looks at its journal."""
+
+_PAUSE_US: Final = 2 * _LOOK_US
+"""Between two manoeuvres of a trip: long enough for the agent to learn from the first."""
 
 _PROBE_US: Final = 3_000_000
 _BUSY: Final = ("fetching", "verifying", "probing", "committing")
@@ -67,19 +72,28 @@ class Car:
     """One car; `wake`, then `step` every `TICK_US` until it says that it sleeps.
 
     `counts` are the journal's as the car last went to sleep, None before that; `passes` counts how
-    often it did.
+    often it did; `driven` are the manoeuvres that it drove by a model.
     """
 
     def __init__(
-        self, who: Identity, *, link: Link, clock: Clock, rng: random.Random, probe: Probe
+        self,
+        who: Identity,
+        *,
+        link: Link,
+        clock: Clock,
+        rng: random.Random,
+        probe: Probe,
+        habits: Habits | None = None,
     ) -> None:
-        """Start asleep."""
+        """Start asleep; `habits` are what differs from car to car."""
         self.who = who
+        self.habits = habits or Habits()
         self.link = link
         self.manoeuvres = 0
         self.pairs = 0
         self.passes = 0
         self.counts: JournalCounts | None = None
+        self.driven: list[Driven] = []
         self._clock, self._rng, self._probe = clock, rng, probe
         self._trip: _Trip | None = None
 
@@ -101,7 +115,7 @@ class Car:
             enrolment=self.who.enrolment,
             key=self.who.key,
             presences=presences,
-            owner_level="pictures",
+            owner_level=self.habits.upload,
             clock=self._clock,
             rng=self._rng,
         )
@@ -111,7 +125,9 @@ class Car:
             presences=presences,
             boot=boot,
             woke_us=now_us,
+            begun_us=now_us,
             reel=reel,
+            left=self.habits.manoeuvres if reel is not None else 0,
         )
         self.link.open(presences.will, now_us)
         self._do(self._trip, agent.start())
@@ -129,9 +145,10 @@ class Car:
             if isinstance(event, Received):
                 self.link.acknowledge(event)
             self._do(trip, effects)
-        if trip.reel is not None and now_us >= trip.woke_us + trip.reel.duration_us:
+        if trip.reel is not None and now_us >= trip.begun_us + trip.reel.duration_us:
             self._log(trip, trip.reel)
-            trip.reel = None
+            trip.left, trip.begun_us = trip.left - 1, now_us + _PAUSE_US
+            trip.reel = trip.reel if trip.left else None
         if trip.verdict is not None and now_us >= trip.verdict_us:
             ended, trip.verdict = trip.verdict, None
             self._do(trip, trip.agent.handle(ended))
@@ -148,19 +165,25 @@ class Car:
 
     def _log(self, trip: "_Trip", reel: Reel) -> None:
         """Do what drive does during a manoeuvre, at its end."""
-        drive, desired = trip.journal.drive_state(), trip.journal.desired()
+        desired = trip.journal.desired()
+        number = self.habits.manoeuvres - trip.left + 1
+        models = models_of(trip.journal, self.who.enrolment.device, trip.boot, number)
+        answer = self.habits.answers(models, self._rng)
         log = Log(
             device=self.who.enrolment.device,
             deployment=desired.deployment if desired else self.who.enrolment.deployment,
             desired_revision=desired.revision if desired else 0,
             boot=trip.boot,
-            manoeuvre=1,
-            first_sequence=0,
-            started_us=trip.woke_us,
-            model=drive.loaded if drive else None,
+            manoeuvre=number,
+            first_sequence=trip.sequence,
+            started_us=trip.begun_us,
+            answer=answer,
         )
         samples, end = pairs(reel, log)
         trip.journal.append(samples=samples, manoeuvres=[end])
+        trip.sequence += len(samples)
+        if models:
+            self.driven.append(driven(self._clock.utc_us(), models[0], [s for s, _ in samples]))
         self.manoeuvres += 1
         self.pairs += len(samples)
         trip.agent.uploading.hurry()
@@ -215,6 +238,9 @@ class _Trip:
     boot: str
     woke_us: int
     reel: Reel | None
+    begun_us: int = 0
+    left: int = 0
+    sequence: int = 0
     verdict: ProbeEnded | None = None
     verdict_us: int = 0
     stays_until_us: int = 0

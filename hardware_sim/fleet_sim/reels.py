@@ -6,6 +6,7 @@ Laws:
 - distances follow the car's own speed law, from the scene's start to its stop.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,7 +53,10 @@ class Reel:
 
 @dataclass(frozen=True, kw_only=True)
 class Log:
-    """Where the pairs of one manoeuvre belong."""
+    """Where the pairs of one manoeuvre belong, and what the models say of each label.
+
+    `answer` returns the estimates, that of the model that drives first; none: by the sensor.
+    """
 
     device: str
     deployment: str
@@ -61,7 +65,7 @@ class Log:
     manoeuvre: int
     first_sequence: int
     started_us: int
-    model: str | None
+    answer: Callable[[float], tuple[Estimate, ...]] = lambda _label: ()
 
 
 def render(scene: Scene, *, count: int, seed: int) -> tuple[Reel, ...]:
@@ -101,7 +105,7 @@ def pairs(reel: Reel, log: Log) -> tuple[list[tuple[Sample, bytes | None]], Mano
     logged: list[tuple[Sample, bytes | None]] = []
     for number, still in enumerate(reel.stills):
         at_us = log.started_us + number * PAIR_US
-        estimates = (Estimate(model=log.model, value=still.label, sigma=4.0),) if log.model else ()
+        estimates = log.answer(still.label)
         sample = Sample(
             task=WALL_DISTANCE.name,
             device=log.device,
@@ -111,7 +115,7 @@ def pairs(reel: Reel, log: Log) -> tuple[list[tuple[Sample, bytes | None]], Mano
             utc_us=at_us,
             clock_synced=False,
             manoeuvre=log.manoeuvre,
-            source="model" if log.model else "sensor",
+            source="model" if estimates else "sensor",
             deployment=log.deployment,
             desired_revision=log.desired_revision,
             camera="rear",

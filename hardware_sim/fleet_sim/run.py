@@ -81,6 +81,23 @@ def drive(
     return (clock.monotonic_us() - start_us) / 1e6, (real.monotonic_us() - real_us) / 1e6
 
 
+def trip(
+    cars: Sequence[Car],
+    reels: Sequence[Reel],
+    *,
+    clock: Clock,
+    rng: random.Random,
+    over_s: float,
+    stop: Callable[[], bool] = lambda: False,
+) -> None:
+    """Let each of `cars` make one trip, at moments spread over `over_s` seconds."""
+    day = _Day(clock, stop)
+    for car in cars:
+        at_us = clock.monotonic_us() + rng.randrange(max(1, round(over_s * 1e6)))
+        day.plan(at_us, car, rng.choice(reels))
+    day.run(lambda: None)
+
+
 def collect(cars: Sequence[Car], *, clock: Clock, stop: Callable[[], bool] = lambda: False) -> None:
     """Let every car that has something left to say wake for it, a few times at most."""
     day = _Day(clock, stop)

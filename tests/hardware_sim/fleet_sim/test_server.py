@@ -22,7 +22,7 @@ LOG = Log(
     manoeuvre=1,
     first_sequence=0,
     started_us=1_000_000,
-    model=None,
+    answer=lambda _label: (),
 )
 
 
