@@ -229,7 +229,10 @@ class RunStep(Body):
 
 
 class NewRun(Body):
-    """The record of a run, from which its model can be made again."""
+    """The record of a run, from which its model can be made again.
+
+    `model` is what came of it, `refusal` why that goes nowhere; empty where it may.
+    """
 
     run: NameText
     experiment: NameText
@@ -239,3 +242,5 @@ class NewRun(Body):
     metrics: Annotated[dict[NameText, Bound], Field(max_length=256)] = Field(default_factory=dict)
     versions: Words = Field(default_factory=dict)
     steps: Annotated[tuple[RunStep, ...], Field(max_length=64)] = ()
+    model: DigestText | None = None
+    refusal: Annotated[str, Field(pattern=PlainPattern, max_length=2000)] = ""

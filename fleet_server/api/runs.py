@@ -33,6 +33,8 @@ def tell_run(number: RowId, body: NewRun, context: Served, _who: Trainer) -> Run
         metrics=dict(body.metrics),
         versions=dict(body.versions),
         steps=tuple(StepView(**each.model_dump()) for each in body.steps),
+        model=body.model,
+        refusal=body.refusal,
     )
     with context.database.write() as connection:
         return runs.write(

@@ -41,17 +41,26 @@ class StepView:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """What a run was made of, and what came of it."""
+    """What a run was made of, and what came of it.
+
+    `model` is the digest of what it made, if it was told; `refusal` says why that was refused by
+    the worker's gates, signed by nobody, and goes nowhere: empty where it was not.
+    """
 
     parameters: dict[str, str]
     metrics: dict[str, float]
     versions: dict[str, str]
     steps: tuple[StepView, ...]
+    model: str | None = None
+    refusal: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunView:
-    """A run as its worker told of it; `run` is its id in the worker's notebook."""
+    """A run as its worker told of it; `run` is its id in the worker's notebook.
+
+    `model` and `refusal` as in `RunRecord`: a model that a gate refused is known here alone.
+    """
 
     id: int
     run: str
@@ -65,6 +74,8 @@ class RunView:
     metrics: dict[str, float]
     versions: dict[str, str]
     steps: tuple[StepView, ...]
+    model: str | None
+    refusal: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,11 +257,13 @@ def _artefacts(
 
 def _view(row: Row[Any]) -> RunView:
     record = msgspec.json.decode(row.record, type=RunRecord)
-    told = {"parameters", "metrics", "versions", "steps"}
+    told = {"parameters", "metrics", "versions", "steps", "model", "refusal"}
     return RunView(
         **fields(row, RunView, skip=told),
         parameters=record.parameters,
         metrics=record.metrics,
         versions=record.versions,
         steps=record.steps,
+        model=record.model,
+        refusal=record.refusal,
     )

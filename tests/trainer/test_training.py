@@ -130,6 +130,8 @@ def test_a_model_that_a_gate_refuses_goes_nowhere_and_says_why(
     assert "size: " in double.failed
     (told,) = double.records
     assert told["metrics"]["refused"] == 1.0
+    assert told["model"]
+    assert told["refusal"].startswith("size: ")
     client = client_of(tmp_path)
     version = client.get_model_version_by_alias("tiny.bench", "refused")
     assert version.tags["gates"] == "refused"

@@ -22,6 +22,8 @@ from trainer.settings import TrainingSettings
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 """What the server takes of one file."""
 
+_LONGEST_REFUSAL: Final = 2000
+
 _FILES: Final = (
     "run.json", "settings.json", "dataset.json", "split.json", "search.json", "rounds.json",
     "evaluation.json", "gates.json", "requirements.txt", "model/card.md", "model/error.png",
@@ -41,7 +43,7 @@ def record(folder: RunFolder) -> dict[str, Any]:
     manifest = kept.read_manifest(folder)
     begun = folder.read_json("run.json", Begun)
     settings = folder.read_json("settings.json", TrainingSettings)
-    refused = bool(folder.read_json("gates.json", Gates).refusal)
+    refusal = folder.read_json("gates.json", Gates).refusal
     return {
         "run": manifest.run_id,
         "experiment": begun.task.name,
@@ -49,9 +51,11 @@ def record(folder: RunFolder) -> dict[str, Any]:
         "parameters": {
             name: steps.as_text(value) for name, value in msgspec.structs.asdict(settings).items()
         },
-        "metrics": {**manifest.metrics, "refused": float(refused)},
+        "metrics": {**manifest.metrics, "refused": float(bool(refusal))},
         "versions": environment.versions(),
         "steps": [msgspec.to_builtins(_named(each)) for each in done_steps(folder)],
+        "model": manifest.sha256,
+        "refusal": refusal[:_LONGEST_REFUSAL],
     }
 
 

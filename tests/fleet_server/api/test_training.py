@@ -149,6 +149,30 @@ def test_a_worker_hands_in_its_run_and_files_once_and_only_while_it_holds_the_jo
     worker.put_file(handed_on, "rounds.json", b"[2]")
 
 
+def test_a_model_that_a_gate_refused_is_known_with_its_reason_and_goes_nowhere(
+    fleet: Fleet, control: Control, worker: Server, client: TestClient, login: Login
+) -> None:
+    assert control is not None
+    job = worker.claim("trainer-1")
+    assert job is not None
+    told = {
+        "run": "run-1",
+        "experiment": "wall-distance",
+        "dataset_sha256": "0" * 64,
+        "model": sha256_hex(BODY),
+        "refusal": "size: 3000000 bytes, at most 2097152; golden: missing",
+    }
+    worker.tell_run(job, told)
+    worker.fail(job, f"refused by its gates: {told['refusal']}")
+    for path in (f"training-jobs/{job.id}/runs", "lineage/runs?experiment=wall-distance"):
+        (run,) = client.get(f"{API}/{path}", headers=login("viewer")).json()["items"]
+        assert (run["model"], run["refusal"]) == (told["model"], told["refusal"])
+    ended = client.get(f"{API}/training-jobs/{job.id}", headers=login("viewer")).json()
+    assert (ended["state"], ended["model"]) == ("failed", None)
+    assert ended["message"] == f"refused by its gates: {told['refusal']}"
+    assert fleet.queries.models() == ()
+
+
 def test_a_worker_hands_in_no_more_files_than_the_server_keeps(
     control: Control, worker: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
