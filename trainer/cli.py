@@ -4,7 +4,7 @@ TensorFlow and MLflow are imported inside the commands: help and mistakes cost n
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
@@ -17,6 +17,10 @@ from shared.ids import is_name
 from trainer import options, runtime
 from trainer.options import FILE, FOLDER
 from trainer.settings import Limits, TrainingSettings
+
+if TYPE_CHECKING:
+    from trainer.data.selection import Query
+    from trainer.offline import Wanted
 
 
 @click.group(epilog="Example: parkfleet trainer run --data recordings --out out/model")
@@ -117,9 +121,7 @@ def work(
 @click.option(
     "--task", "task_file", type=FILE, help="TOML file of the task (default: wall-distance)."
 )
-@options.settings_file
-@options.gates_file
-@options.changes
+@options.how
 @options.trials
 @click.option(
     "--over",
@@ -127,12 +129,7 @@ def work(
     metavar="NAME=VALUE,VALUE...",
     help="What the search varies, in place of its own choice; repeatable.",
 )
-@click.option("--from-deployment", multiple=True, help="Only pairs of this deployment; repeatable.")
-@click.option("--from-device", multiple=True, help="Only pairs of this device; repeatable.")
-@click.option(
-    "--since", help="Only pairs from this time on: ISO 8601, UTC unless it says otherwise."
-)
-@click.option("--until", help="Only pairs from before this time.")
+@options.which_pairs
 @click.option(
     "--in-service",
     type=FILE,
@@ -145,15 +142,11 @@ def run(
     out: Path,
     deployment: str,
     task_file: Path | None,
-    settings_file: Path | None,
-    gates_file: Path | None,
-    changes: tuple[str, ...],
+    how: TrainingSettings,
+    limits: Limits,
     trials: int,
     over: tuple[str, ...],
-    from_deployment: tuple[str, ...],
-    from_device: tuple[str, ...],
-    since: str | None,
-    until: str | None,
+    query: "Query",
     in_service: Path | None,
     as_json: bool,
 ) -> int:
@@ -162,36 +155,30 @@ def run(
     Exit code 1 where a gate refuses the model: it is kept in its run's folder, and nowhere else.
     """
     from trainer import offline
-    from trainer.data.selection import Query
     from trainer.search import space
 
-    if not is_name(deployment):
-        raise UsageError(f"{deployment!r} cannot name a deployment")
-    chosen = space.applied(
-        settings.load(TrainingSettings, settings_file, prefix="PARKFLEET_TRAINER"),
-        options.parsed(changes),
-        source="--set",
-    )
     wanted = offline.Wanted(
         folders=data,
         task=options.task(task_file),
-        deployment=deployment,
-        settings=chosen,
-        query=Query(
-            deployments=from_deployment,
-            devices=from_device,
-            since_utc_us=options.moment(since, "--since"),
-            until_utc_us=options.moment(until, "--until"),
-        ),
-        limits=settings.load(Limits, gates_file, prefix="PARKFLEET_GATES"),
+        deployment=options.deployment(deployment),
+        settings=how,
+        query=query,
+        limits=limits,
         trials=trials,
         space=dict(space.narrowed(over)),
         in_service=options.model(in_service),
     )
     options.writable(out)
+    return _trained(wanted, out, as_json=as_json)
+
+
+def _trained(wanted: "Wanted", out: Path, *, as_json: bool) -> int:
+    """Train what is wanted, tell what came of it, and return the exit code."""
+    from trainer import offline
+
     collected = offline.collect(wanted)
     with options.ends_on_sigterm(), options.bar(shows=not as_json) as tell:
-        runtime.prepare(chosen.threads)
+        runtime.prepare(wanted.settings.threads)
         trained = offline.train(wanted, collected, out, tell=tell)
     emit(offline.result(trained), as_json=as_json, text=offline.text(trained))
     if trained.refusal:

@@ -3,6 +3,7 @@
 Law: whatever a person typed wrong is named in one line, before anything heavy is imported.
 """
 
+import functools
 import re
 import signal
 import sys
@@ -17,10 +18,10 @@ import click
 from shared import settings
 from shared.clock import Clock
 from shared.errors import RefusedError, UsageError
-from shared.ids import sha256_hex
+from shared.ids import is_name, sha256_hex
 from shared.manifest import Manifest
 from shared.task import WALL_DISTANCE, Task
-from trainer.settings import TrainingSettings
+from trainer.settings import Limits, TrainingSettings
 
 if TYPE_CHECKING:
     from trainer.home import Home
@@ -59,6 +60,77 @@ state = click.option(
     show_default=True,
     help="The folder that the run was made in.",
 )
+
+
+def how(command: Callable[..., int]) -> Callable[..., int]:
+    """Give `command` the training settings and the gates' limits, as `how` and `limits`."""
+
+    @settings_file
+    @gates_file
+    @changes
+    @functools.wraps(command)
+    def with_settings(
+        *,
+        settings_file: Path | None,
+        gates_file: Path | None,
+        changes: tuple[str, ...],
+        **others: Any,
+    ) -> int:
+        from trainer.search import space
+
+        chosen = space.applied(
+            settings.load(TrainingSettings, settings_file, prefix="PARKFLEET_TRAINER"),
+            parsed(changes),
+            source="--set",
+        )
+        limits = settings.load(Limits, gates_file, prefix="PARKFLEET_GATES")
+        return command(how=chosen, limits=limits, **others)
+
+    return with_settings
+
+
+def which_pairs(command: Callable[..., int]) -> Callable[..., int]:
+    """Give `command` what says which pairs are asked for, as `query`."""
+
+    @click.option(
+        "--from-deployment", multiple=True, help="Only pairs of this deployment; repeatable."
+    )
+    @click.option("--from-device", multiple=True, help="Only pairs of this device; repeatable.")
+    @click.option(
+        "--since", help="Only pairs from this time on: ISO 8601, UTC unless it says otherwise."
+    )
+    @click.option("--until", help="Only pairs from before this time.")
+    @functools.wraps(command)
+    def with_query(
+        *,
+        from_deployment: tuple[str, ...],
+        from_device: tuple[str, ...],
+        since: str | None,
+        until: str | None,
+        **others: Any,
+    ) -> int:
+        from trainer.data.selection import Query
+
+        query = Query(
+            deployments=from_deployment,
+            devices=from_device,
+            since_utc_us=moment(since, "--since"),
+            until_utc_us=moment(until, "--until"),
+        )
+        return command(query=query, **others)
+
+    return with_query
+
+
+def deployment(name: str) -> str:
+    """Return `name`, which can name a deployment.
+
+    Raises:
+        UsageError: it cannot.
+    """
+    if not is_name(name):
+        raise UsageError(f"{name!r} cannot name a deployment")
+    return name
 
 
 def parsed(texts: tuple[str, ...]) -> dict[str, Any]:
