@@ -26,8 +26,10 @@ _ENVIRONMENT = {
 }
 
 
-def prepare(threads: int) -> None:
+def prepare(threads: int, *, notebook: bool = True) -> None:
     """Import TensorFlow and MLflow and set them up; takes seconds, so do it while nothing waits.
+
+    Without `notebook`, MLflow is left alone: a process that only trains has no use for it.
 
     Raises:
         RuntimeError: TensorFlow was already used in this process with another number of threads.
@@ -37,7 +39,8 @@ def prepare(threads: int) -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     with quiet():
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - imported for its cost
+        if notebook:
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 - imported for its cost
         import tensorflow as tf
 
     tf.get_logger().setLevel(logging.ERROR)

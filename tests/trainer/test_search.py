@@ -10,6 +10,8 @@ from shared.errors import UsageError
 from tests.trainer.conftest import TINY
 from tests.trainer.server_double import ServerDouble
 from tests.trainer.shop import HARDLY
+from trainer.learning.rounds import STEPS_PER_ROUND, planned_steps
+from trainer.pipeline.folder import RunFolder
 from trainer.search import space
 from trainer.search.space import Choice, LogRange
 from trainer.settings import TrainingSettings
@@ -46,9 +48,22 @@ def test_what_cannot_be_searched_is_named(over: str) -> None:
         space.narrowed([over])
 
 
+def test_a_short_trial_is_the_same_training_drawn_together() -> None:
+    whole = TrainingSettings(batch=8)
+    short = space.shortened(whole, 0.2)
+    changed = {"steps": 180, "passes": 3, "most_steps": 800}
+    assert short == msgspec.structs.replace(whole, **changed)
+    # However short, it is a training.
+    assert planned_steps(1, space.shortened(TrainingSettings(steps=1), 0.2)) == STEPS_PER_ROUND
+
+
+def _learnt(folder: RunFolder) -> int:
+    return len(msgspec.json.decode(folder.read("split.json"))["rows"]["train"])
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("_prepared")
-def test_processes_search_together_and_the_winner_is_taken_as_it_is(
+def test_processes_search_together_and_the_best_trained_whole_is_taken_as_it_is(
     done: tuple[ServerDouble, Path], tmp_path: Path
 ) -> None:
     from trainer.home import Home
@@ -75,24 +90,27 @@ def test_processes_search_together_and_the_winner_is_taken_as_it_is(
     found = study.search(
         folder, plan, clock=SystemClock(), on_progress=lambda *each: heard.append(each)
     )
-    assert [each.number for each in found.trials] == [0, 1, 2]
+    short = [each for each in found.trials if not each.whole]
+    whole = [each for each in found.trials if each.whole]
+    assert [each.number for each in short] == [0, 1, 2]
     assert found.trials[0].parameters == {"batch": 16, "learning_rate": 0.004}
-    assert {each.state for each in found.trials} <= {"complete", "pruned"}
-    best = min(
-        (each for each in found.trials if each.state == "complete"),
-        key=lambda each: each.validation_mae or 0.0,
-    )
+    assert {each.state for each in short} <= {"complete", "pruned"}
+    # The best of the short ones, as many as there are processes, are trained whole.
+    assert [each.state for each in whole] == ["complete", "complete"]
+    assert all(each.parameters in [other.parameters for other in short] for each in whole)
+    best = min(whole, key=lambda each: each.validation_mae or 0.0)
     assert found.best == best.number
     assert found.settings == msgspec.structs.replace(
         space.applied(HARDLY, best.parameters), threads=1
     )
     assert heard[-1][0] <= 1.0
-    assert "of 3 trials" in heard[-1][1]
+    assert "of 5 trials" in heard[-1][1]
     # What the trial trained is what the run goes on with.
     folder.keep_json("search.json", found)
     assert study.take_winner(folder, found.settings)
     assert folder.read("network.npz") == folder.read(f"search/trial-{best.number}/network.npz")
     rounds = kept.read_rounds(folder)
+    assert rounds.rounds[-1].of == planned_steps(_learnt(folder), found.settings) // STEPS_PER_ROUND
     assert rounds.rounds[rounds.best_round - 1].validation_mae == best.validation_mae
     # Asked again, a finished search trains nothing more.
     again = study.search(folder, plan, clock=SystemClock(), on_progress=lambda *_: None)

@@ -1,17 +1,16 @@
-"""The search: trials over Optuna's storage, by several processes at once.
+"""The search: trials over Optuna's storage, short ones first, then the best of them whole.
 
 Laws:
 - everything is in the run's folder: the plan, the study (SQLite), each trial's network and logs;
 - a search that was cut short goes on: finished trials stay, a trial whose process died is tried
   again, and no trial is started twice at once;
-- a trial that is poor at a quarter or at half of its way is stopped (successive halving);
+- a trial is a training of `SHORT` of the whole length, its schedule drawn together; one that is
+  poor at half of its way is stopped; the best, as many as there are processes, are trained whole
+  (successive halving over lengths, see docs/adr/0035);
 - the winner's network is taken as it is: nothing is trained a second time;
 - settings that diverge are a failed trial, not a failed search.
 """
 
-import os
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ from shared.samples import Record
 from shared.task import Task
 from trainer.pipeline.folder import RunFolder
 from trainer.search import space
+from trainer.search.crew import Crew
 from trainer.search.space import Choice, LogRange, Value
 from trainer.settings import TrainingSettings
 
@@ -35,13 +35,20 @@ _NAME: Final = "search"
 _LOOK_US: Final = 250_000
 _STALE_AFTER_S: Final = 20
 _HEARTBEAT_S: Final = 4
-_MOST_CRASHES: Final = 4
+_LEAST_TO_COMPARE: Final = 2
 
 ASKED: Final = "asked"
 """Marks the trials that were meant: a process that finds none left is handed one without it."""
 
-RUNGS: Final = 25
-"""Per cent of a trial's way at which the poorer half is first stopped; then at twice that."""
+WHOLE: Final = "whole"
+"""Marks the trials of full length; says which short one each goes back to."""
+
+SHORT: Final = 0.2
+"""The length of a trial as a share of the whole: its order among the others is that of the whole
+trainings but for what a seed decides."""
+
+RUNG: Final = 50
+"""Per cent of a short trial's way at which the poorer half is stopped."""
 
 TRIAL_FILES: Final = ("network.npz", "rounds.json")
 
@@ -59,10 +66,14 @@ class Plan(Record, frozen=True):
 
 
 class Tried(Record, frozen=True):
-    """One trial: what it tried, how it ended, its least validation error (task's unit), if any."""
+    """One trial: what it tried, how it ended, its least validation error (task's unit), if any.
+
+    `whole` tells a training of full length from a short one.
+    """
 
     number: int
     state: str
+    whole: bool
     parameters: dict[str, Value]
     validation_mae: float | None
     reached: float
@@ -94,26 +105,12 @@ def search(
     folder.keep_json(f"{_FOLDER}/plan.json", plan)
     study = open_study(folder.path / _FOLDER, plan)
     _enqueue(study, plan)
-    workers: list[subprocess.Popen[bytes]] = []
-    crashes = 0
-    try:
-        while not _is_over(study):
+    with Crew(folder.path / _FOLDER, size=plan.workers) as crew:
+        while _is_open(study) or _enqueue_whole(study, plan):
             _notice_dead(study)
-            crashes += sum(each.poll() not in (None, 0) for each in workers)
-            workers = [each for each in workers if each.poll() is None]
-            if crashes > _MOST_CRASHES:
-                raise RefusedError(
-                    f"{crashes} processes of the search died: look at {folder.path / _FOLDER}"
-                )
-            if len(workers) < plan.workers and _waiting(study):
-                workers.append(_start(folder.path / _FOLDER, index=len(study.trials) + crashes))
+            crew.keep_up()
             on_progress(*_progress(study, plan))
             clock.sleep_until_us(clock.monotonic_us() + _LOOK_US)
-    finally:
-        for each in workers:
-            each.terminate()
-        for each in workers:
-            each.wait()
     return _found(study, plan)
 
 
@@ -138,7 +135,7 @@ def open_study(folder: Path, plan: Plan, *, worker: int = 0) -> optuna.Study:
         sampler=optuna.samplers.TPESampler(
             seed=plan.base.seed + worker, n_startup_trials=space.DRAWN_FIRST
         ),
-        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=RUNGS, reduction_factor=2),
+        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=RUNG, reduction_factor=2),
     )
 
 
@@ -146,7 +143,8 @@ def settings_of(plan: Plan, trial: Any) -> TrainingSettings:
     """Return the settings that `trial` tries: each process trains on its share of the threads."""
     values = {name: _suggested(trial, name, each) for name, each in plan.space.items()}
     base = msgspec.structs.replace(plan.base, threads=threads(plan))
-    return space.applied(base, values)
+    whole = space.applied(base, values)
+    return whole if WHOLE in trial.user_attrs else space.shortened(whole, SHORT)
 
 
 def threads(plan: Plan) -> int:
@@ -172,9 +170,45 @@ def take_winner(folder: RunFolder, settings: TrainingSettings) -> bool:
 
 
 def _enqueue(study: optuna.Study, plan: Plan) -> None:
-    there = sum(ASKED in each.user_attrs for each in study.trials)
-    for values in space.drawn(plan.space, plan.base, count=plan.trials)[there:]:
-        study.enqueue_trial(values, user_attrs={ASKED: True})
+    """Queue the trials that are not there yet: whole ones where there are no more than processes.
+
+    Then nothing can be won by looking at short ones first.
+    """
+    there = sum(_is_short(each) for each in study.trials if ASKED in each.user_attrs)
+    if plan.trials > plan.workers:
+        for values in space.drawn(plan.space, plan.base, count=plan.trials)[there:]:
+            study.enqueue_trial(values, user_attrs={ASKED: True})
+        return
+    whole = {each.user_attrs[WHOLE] for each in study.trials if WHOLE in each.user_attrs}
+    for number, values in enumerate(space.drawn(plan.space, plan.base, count=plan.trials)):
+        if number not in whole:
+            study.enqueue_trial(values, user_attrs={ASKED: True, WHOLE: number})
+
+
+def _enqueue_whole(study: optuna.Study, plan: Plan) -> bool:
+    """Queue the best of the short trials to be trained whole; False where all of them were."""
+    there = {each.user_attrs[WHOLE] for each in study.trials if WHOLE in each.user_attrs}
+    left = [each for each in _finalists(study, plan) if each.number not in there]
+    for each in left:
+        study.enqueue_trial(each.params, user_attrs={ASKED: True, WHOLE: each.number})
+    return bool(left)
+
+
+def _finalists(study: optuna.Study, plan: Plan) -> list[FrozenTrial]:
+    """Return the best short trials: those that were stopped come last."""
+    ended = [each for each in study.trials if _is_short(each) and each.params]
+    stopped = [each for each in ended if each.state == TrialState.PRUNED]
+    complete = [each for each in ended if each.state == TrialState.COMPLETE]
+    ranked = [*sorted(complete, key=_rank), *sorted(stopped, key=_rank)]
+    return ranked[: plan.workers]
+
+
+def _is_short(trial: FrozenTrial) -> bool:
+    return WHOLE not in trial.user_attrs
+
+
+def _rank(trial: FrozenTrial) -> tuple[float, int]:
+    return (min(trial.intermediate_values.values(), default=float("inf")), trial.number)
 
 
 def _notice_dead(study: optuna.Study) -> None:
@@ -197,41 +231,27 @@ def _suggested(trial: Any, name: str, within: Choice | LogRange) -> Value:
     return value
 
 
-def _start(folder: Path, *, index: int) -> subprocess.Popen[bytes]:
-    """Start a process that tries what waits; it ends by itself once we are gone."""
-    with (folder / f"worker-{index}.log").open("wb") as log:
-        return subprocess.Popen(  # noqa: S603 - our own interpreter, module and folder
-            [
-                sys.executable,
-                "-m",
-                "trainer.search.trial",
-                str(folder),
-                str(index),
-                str(os.getpid()),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-        )
-
-
-def _waiting(study: optuna.Study) -> bool:
-    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
-
-
-def _is_over(study: optuna.Study) -> bool:
-    return not study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
+def _is_open(study: optuna.Study) -> bool:
+    return bool(study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING)))
 
 
 def _progress(study: optuna.Study, plan: Plan) -> tuple[float, str]:
-    trials = study.get_trials(deepcopy=False)
-    ended = sum(each.state.is_finished() for each in _real(trials))
+    trials = _real(study.get_trials(deepcopy=False))
+    ended = sum(each.state.is_finished() for each in trials)
     reached = sum(
-        1.0 if each.state.is_finished() else (each.last_step or 0) / 100 for each in _real(trials)
+        _length(each) * (1.0 if each.state.is_finished() else (each.last_step or 0) / 100)
+        for each in trials
     )
+    in_all = sum(_length(each) for each in trials)
+    if plan.trials > plan.workers and all(_is_short(each) for each in trials):
+        in_all += plan.workers
     done = [each.value for each in trials if each.state == TrialState.COMPLETE and each.value]
     best = f", best validation error {min(done):.1f} {plan.task.unit}" if done else ""
-    return min(1.0, reached / plan.trials), f"{ended} of {plan.trials} trials{best}"
+    return min(1.0, reached / max(in_all, SHORT)), f"{ended} of {len(trials)} trials{best}"
+
+
+def _length(trial: FrozenTrial) -> float:
+    return SHORT if _is_short(trial) else 1.0
 
 
 def _real(trials: list[FrozenTrial]) -> list[FrozenTrial]:
@@ -241,15 +261,16 @@ def _real(trials: list[FrozenTrial]) -> list[FrozenTrial]:
 
 def _found(study: optuna.Study, plan: Plan) -> Found:
     trials = [each for each in study.trials if each.params]
-    complete = [each for each in trials if each.state == TrialState.COMPLETE]
+    whole = [each for each in trials if not _is_short(each)]
+    complete = [each for each in whole if each.state == TrialState.COMPLETE]
     if not complete:
         raise RefusedError(f"none of {len(trials)} trials came to its end: widen the search")
-    best = min(complete, key=lambda each: (each.value, each.number))
+    best = min(complete, key=_rank)
     return Found(
         best=best.number,
-        settings=settings_of(plan, optuna.trial.FixedTrial(best.params, number=best.number)),
+        settings=settings_of(plan, best),
         trials=tuple(_tried(each) for each in trials),
-        importance=_importance(study, len(complete)),
+        importance=_importance([each for each in trials if _is_short(each)] or whole),
     )
 
 
@@ -258,6 +279,7 @@ def _tried(trial: FrozenTrial) -> Tried:
     return Tried(
         number=trial.number,
         state=trial.state.name.lower(),
+        whole=not _is_short(trial),
         parameters=dict(trial.params),
         validation_mae=least,
         reached=(trial.last_step or 0) / 100,
@@ -265,9 +287,11 @@ def _tried(trial: FrozenTrial) -> Tried:
     )
 
 
-def _importance(study: optuna.Study, complete: int) -> dict[str, float]:
-    if complete < 2:
+def _importance(trials: list[FrozenTrial]) -> dict[str, float]:
+    """Return what mattered how much among `trials`, which are all of one length."""
+    apart = optuna.create_study()
+    apart.add_trials(trials)
+    if sum(each.state == TrialState.COMPLETE for each in trials) < _LEAST_TO_COMPARE:
         return {}
-    return {
-        name: float(each) for name, each in optuna.importance.get_param_importances(study).items()
-    }
+    found = optuna.importance.get_param_importances(apart)
+    return {name: float(each) for name, each in found.items()}

@@ -1,14 +1,16 @@
-"""`python -m trainer.search.trial FOLDER INDEX PARENT`: tries what waits in a study, then ends.
+"""`python -m trainer.search.trial FOLDER INDEX PARENT`: tries what waits in a study.
 
 Laws:
-- it works for its parent alone: once that is gone, it ends at the next round;
+- it works for its parent alone, which stops it: once that is gone, it ends by itself;
+- it stays while nothing waits: what is found may ask for more, and TensorFlow takes seconds to
+  import;
 - what a trial made is kept before the study hears that it is complete.
 """
 
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import optuna
@@ -25,15 +27,21 @@ if TYPE_CHECKING:
     from trainer.learning.rounds import Round
     from trainer.notebook.board import Board
 
+_LOOK_US: Final = 200_000
+
 
 def main(folder: Path, index: int, parent: int) -> None:
     """Try what waits in the study in `folder`, for the process `parent`."""
     plan = msgspec.json.decode((folder / "plan.json").read_bytes(), type=Plan)
-    runtime.prepare(studies.threads(plan))
+    runtime.prepare(studies.threads(plan), notebook=False)
     objective = _Objective(RunFolder(folder.parent), plan, parent)
     study = studies.open_study(folder, plan, worker=index)
-    while study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-        study.optimize(objective, n_trials=1, catch=(RefusedError,))
+    clock = SystemClock()
+    while os.getppid() == parent:
+        if study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            study.optimize(objective, n_trials=1, catch=(RefusedError,))
+        else:
+            clock.sleep_until_us(clock.monotonic_us() + _LOOK_US)
 
 
 class _Objective:
@@ -61,6 +69,8 @@ class _Objective:
         place = RunFolder(self._folder.path / studies.place(trial.number))
         board = Board(self._folder.path / "tensorboard" / f"trial-{trial.number}")
         reporter = _Reporter(trial, board, self._parent)
+        # Histograms and profile of the one that may win; they cost seconds.
+        watching = (board.callback(),) if studies.WHOLE in trial.user_attrs else ()
         try:
             fitted = fit.fit(
                 self._dataset.part(self._split.train),
@@ -69,6 +79,7 @@ class _Objective:
                 settings,
                 clock=SystemClock(),
                 on_round=reporter,
+                callbacks=watching,
             )
         finally:
             board.told(settings, {"validation_mae": reporter.best})
@@ -90,7 +101,8 @@ class _Reporter:
         self._board.on_round(each)
         self.best = min(self.best, each.validation_mae)
         self._trial.report(self.best, step=round(100 * each.number / each.of))
-        if self._trial.should_prune():
+        # The whole ones are few, and nothing waits for their processes.
+        if studies.WHOLE not in self._trial.user_attrs and self._trial.should_prune():
             raise optuna.TrialPruned
 
 
