@@ -40,7 +40,8 @@ class TrainingSettings(Record, frozen=True):
     `steps` counts gradient steps; where there are so many pictures (mirror images counted) that
     these see each one fewer than `passes` times, there are more, up to `most_steps`. `warm_up`
     is the share of them in which the value learns by absolute error alone; `beta` weighs
-    samples in the likelihood after that (0 plain likelihood, 1 plain squared error). `patience`
+    samples in the likelihood after that (0 plain likelihood, 1 plain squared error). `averaged` is
+    the share of the steps that the averaged weights reach back, exponentially. `patience`
     is the share of the rounds (of 25 steps) that bring nothing better before the training ends:
     the learning rate falls over all rounds, so a long training rests longer before it improves
     again. `keep` says which round's weights are kept: the best on the validation manoeuvres, or
@@ -50,14 +51,15 @@ class TrainingSettings(Record, frozen=True):
 
     seed: Seed = 1
     most_pairs: Positive = 20_000
-    steps: Positive = 900
+    steps: Positive = 1350
     passes: Positive = 17
     most_steps: Positive = 4000
     batch: Positive = 16
     learning_rate: Rate = 3e-3
     weight_decay: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 1e-4
-    warm_up: Share = 0.3
+    warm_up: Share = 0.4
     beta: Share = 0.5
+    averaged: Share = 0.04
     patience: Share = 0.5
     keep: Literal["best", "last"] = "best"
     variant: Literal["plain", "pooled", "separable"] = "plain"

@@ -43,7 +43,7 @@ BENCHES: Final = (
     Bench(name="bench_drift", what="drift", quick=("--manoeuvres", "2000", "--repeats", "2")),
     Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "4")),
     Bench(name="bench_training", what="search beside fits", quick=("--pictures", "400")),
-    Bench(name="bench_worth", what="a model's worth"),
+    Bench(name="bench_worth", what="a model's worth", quick=("--seeds", "1")),
     Bench(name="motors_off", what="motors of a dead drive", quick=("--times", "3")),
 )
 

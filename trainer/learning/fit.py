@@ -1,6 +1,8 @@
 """Training: seeded, with early stopping, telling how it goes after every round.
 
 Laws:
+- what is judged and kept are weights averaged over the last steps (Polyak and Juditsky 1992), which
+  a single step cannot throw off;
 - weights come from training pictures only; the round to keep and the calibration of sigma come from
   the validation manoeuvres; test manoeuvres are never seen here;
 - time is bounded by steps, whatever the amount of data: a round is a fixed number of steps;
@@ -9,7 +11,7 @@ Laws:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import keras
 import numpy as np
@@ -24,6 +26,10 @@ from trainer.learning.likelihood import Likelihood
 from trainer.learning.rounds import STEPS_PER_ROUND, Round, planned_steps
 from trainer.learning.tensors import LOG_SIGMA, VALUE
 from trainer.settings import TrainingSettings
+
+_LAST_RATE: Final = 0.15
+"""What is left of the learning rate at the end: averaged weights go on learning, and need no
+standstill to be good."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,25 +66,9 @@ def fit(
     started_us = clock.monotonic_us()
     trained = network.build(task, settings)
     both = network.joined(trained)
-    likelihood = Likelihood(settings.beta)
-    steps = planned_steps(len(train), settings)
-    both.compile(_optimizer(settings, steps), loss=likelihood)
-    keeper = _Keeper(
-        both, validation, task, settings, rounds=steps // STEPS_PER_ROUND, tell=on_round
-    )
-    warm_from = settings.warm_up * keeper.of
-    keeping = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, _: likelihood.warm.assign(epoch >= warm_from),
-        on_epoch_end=keeper.judge,
-    )
-    both.fit(
-        _batches(train, settings),
-        epochs=keeper.of,
-        steps_per_epoch=STEPS_PER_ROUND,
-        callbacks=[keeping, *callbacks],
-        shuffle=False,
-        verbose=0,
-    )
+    rounds = planned_steps(len(train), settings) // STEPS_PER_ROUND
+    keeper = _Keeper(both, validation, task, settings, rounds=rounds, tell=on_round)
+    _train(both, train, settings, keeper, callbacks)
     keeper.restore()
     return Fitted(
         network=trained,
@@ -100,6 +90,33 @@ def predict(trained: keras.Model, part: Part) -> tuple[Floats, Floats]:
         for name in (VALUE, LOG_SIGMA)
     )
     return values, log_sigmas
+
+
+def _train(
+    both: keras.Model,
+    train: Part,
+    settings: TrainingSettings,
+    keeper: "_Keeper",
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> None:
+    """Train `both` for as many rounds as `keeper` has, or until it stops."""
+    likelihood = Likelihood(settings.beta)
+    both.compile(_optimizer(settings, keeper.of * STEPS_PER_ROUND), loss=likelihood)
+    warm_from = settings.warm_up * keeper.of
+    keeping = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, _: likelihood.warm.assign(epoch >= warm_from),
+        on_epoch_end=keeper.judge,
+    )
+    # At a round's end it puts the averaged weights in: whoever comes after it sees those.
+    averaging = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    both.fit(
+        _batches(train, settings),
+        epochs=keeper.of,
+        steps_per_epoch=STEPS_PER_ROUND,
+        callbacks=[averaging, keeping, *callbacks],
+        shuffle=False,
+        verbose=0,
+    )
 
 
 def _as_float(pictures: Any) -> Any:
@@ -126,11 +143,18 @@ def _optimizer(settings: TrainingSettings, steps: int) -> Any:
     rate = keras.optimizers.schedules.CosineDecay(
         settings.learning_rate * 0.1,
         steps,
-        alpha=0.01,
+        alpha=_LAST_RATE,
         warmup_target=settings.learning_rate,
         warmup_steps=steps // 20,
     )
-    return keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, clipnorm=1.0)
+    reaches_back = max(1.0, settings.averaged * steps)
+    return keras.optimizers.AdamW(
+        rate,
+        weight_decay=settings.weight_decay,
+        clipnorm=1.0,
+        use_ema=True,
+        ema_momentum=1.0 - 1.0 / reaches_back,
+    )
 
 
 class _Keeper:
