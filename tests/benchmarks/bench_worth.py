@@ -158,7 +158,8 @@ def _fresh(place: Path) -> Fresh:
         sensor_mm.append(seen.labels * WALL_DISTANCE.span)
         truth_mm.append(_truth(folder))
     labels_mm = np.concatenate(sensor_mm)
-    part = Part(np.concatenate(parts), labels_mm / np.float32(WALL_DISTANCE.span))
+    labels = (labels_mm / WALL_DISTANCE.span).astype(np.float32)
+    part = Part(np.concatenate(parts), labels)
     return Fresh(part=part, sensor_mm=labels_mm, truth_mm=np.concatenate(truth_mm))
 
 

@@ -51,7 +51,7 @@ def test_what_cannot_be_searched_is_named(over: str) -> None:
 def test_a_short_trial_is_the_same_training_drawn_together() -> None:
     whole = TrainingSettings(batch=8)
     short = space.shortened(whole, 0.2)
-    changed = {"steps": 180, "passes": 3, "most_steps": 800}
+    changed = {"steps": round(0.2 * whole.steps), "passes": 3, "most_steps": 800}
     assert short == msgspec.structs.replace(whole, **changed)
     # However short, it is a training.
     assert planned_steps(1, space.shortened(TrainingSettings(steps=1), 0.2)) == STEPS_PER_ROUND
