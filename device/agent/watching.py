@@ -7,7 +7,9 @@ Laws:
 - on an alarm that manoeuvre leaves the car before everything else that waits;
 - the update's trial and probation learn from the same manoeuvre in the same transaction;
 - the error is that of the model in service alone: what another one said of a picture is no evidence
-  about it, and a model whose manifest promises no error is not watched.
+  about it, and a model whose manifest promises no error is not watched;
+- a car without a range sensor is watched by its model's own word, the calibrated sigma made an
+  error; that is an estimate, is told as one, and judges no model on trial or probation.
 """
 
 import logging
@@ -36,15 +38,18 @@ _MOST_PAIRS = 2_000
 _PROMISE = "test_mae"
 """The metric of a manifest that says which error to expect, in the task's unit."""
 
+_MEAN_OF_SIGMA = math.sqrt(2.0 / math.pi)
+
 
 class Alarm(Record, frozen=True):
-    """The last alarm: what was measured when `Watch.manoeuvres` stood at `at`."""
+    """The last alarm: what was measured, or estimated, when `Watch.manoeuvres` stood at `at`."""
 
     boot: str
     manoeuvre: Count
     mean_error: float
     reference: float
     at: Count
+    is_estimate: bool = False
 
 
 class Kept(Record, frozen=True):
@@ -71,8 +76,9 @@ class Watching:
         alarm = self._kept.alarm
         if alarm is None or not _is_harmed(self._kept):
             return ""
+        how = "error by the model's own word" if alarm.is_estimate else "measured error"
         return (
-            f"measured error risen: mean {alarm.mean_error:.1f} in manoeuvre "
+            f"{how} risen: mean {alarm.mean_error:.1f} in manoeuvre "
             f"{alarm.boot}/{alarm.manoeuvre}, {alarm.reference:.1f} is normal for this model here"
         )
 
@@ -96,6 +102,9 @@ class Watching:
             alarm = None
         samples = self._journal.samples_of(boot, manoeuvre, _MOST_PAIRS)
         error = None if watch is None else mean_error(samples, watch.model)
+        is_estimate = error is None
+        if watch is not None and error is None:
+            error = estimated_error(samples, watch.model)
         is_alarm = False
         if watch is not None and error is not None:
             reference = watch.reference
@@ -107,6 +116,7 @@ class Watching:
                     mean_error=error,
                     reference=reference,
                     at=watch.manoeuvres,
+                    is_estimate=is_estimate,
                 )
                 logger.warning("error_risen manoeuvre=%s/%d mean=%.1f", boot, manoeuvre, error)
         kept = Kept(watch=watch, alarm=alarm)
@@ -114,8 +124,8 @@ class Watching:
             Closed(
                 samples=samples,
                 ended=self._journal.reason_of(boot, manoeuvre) != REASON,
-                alarmed=is_alarm,
-                harmed=_is_harmed(kept),
+                alarmed=is_alarm and not is_estimate,
+                harmed=_is_harmed(kept) and alarm is not None and not alarm.is_estimate,
             )
         )
         self._journal.watched(
@@ -158,6 +168,25 @@ def mean_error(samples: Iterable[Sample], model: str) -> float | None:
     ]
     finite = [error for error in errors if math.isfinite(error)]
     return math.fsum(finite) / len(finite) if finite else None
+
+
+def estimated_error(samples: Iterable[Sample], model: str) -> float | None:
+    """Return the mean |error| that `model` expects of itself where no sensor is fitted, else None.
+
+    A sensor that is fitted and silent makes no car without one. For a normal error the mean amount
+    is sqrt(2 / pi) times the standard deviation, which is what sigma is calibrated to be.
+    """
+    held = list(samples)
+    if any(sample.sensor_status != "absent" for sample in held):
+        return None
+    sigmas = [
+        estimate.sigma
+        for sample in held
+        for estimate in sample.estimates
+        if estimate.model == model and estimate.sigma is not None
+    ]
+    finite = [sigma for sigma in sigmas if math.isfinite(sigma)]
+    return _MEAN_OF_SIGMA * math.fsum(finite) / len(finite) if finite else None
 
 
 def _is_harmed(kept: Kept) -> bool:

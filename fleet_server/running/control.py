@@ -22,7 +22,7 @@ from fleet_server.running.leases import Lease
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Change, Database
 from fleet_server.storage.tables import deployments
-from fleet_server.training import learning, watching
+from fleet_server.training import asking, learning, watching
 from shared.clock import Clock
 from shared.errors import RetryLaterError
 
@@ -63,6 +63,7 @@ class Control:
             lambda connection, name, now: watching.judge(connection, name, now, watched),
             lambda connection, name, now: learning.give_up(connection, name, now, rules),
             lambda connection, name, now: learning.train(connection, name, now, rules),
+            lambda connection, name, now: asking.ask(connection, name, now, rules.training),
             lambda connection, name, now: silence.listen(connection, name, now, silent_us),
         )
 

@@ -193,6 +193,16 @@ def training_of(connection: Connection, model: Row[Any]) -> list[int]:
     return _before(connection, model.deployment, model.since_manoeuvre)
 
 
+def reference_of(connection: Connection, verdict: Row[Any]) -> tuple[int, ...]:
+    """Return the manoeuvres that a row of `verdicts` was found beside, none where none are left."""
+    key = {name: getattr(verdict, name) for name in ("deployment", "device", "model")}
+    body = connection.scalar(select(drift_tracks.c.body).filter_by(**key))
+    if body is None:
+        return ()
+    track = _tracks.decode(body)
+    return (*track.training, *track.first)
+
+
 def _cursor(connection: Connection, deployment: str) -> int:
     query = select(drift_cursors.c.manoeuvre).filter_by(deployment=deployment)
     return connection.scalar(query) or 0

@@ -1,5 +1,6 @@
 """The watch over the error of the model in service, on a real journal."""
 
+import math
 import sqlite3
 from itertools import count
 from pathlib import Path
@@ -8,13 +9,13 @@ import msgspec
 import pytest
 
 from device.agent.effects import Effect
-from device.agent.watching import Watching, mean_error
+from device.agent.watching import Watching, estimated_error, mean_error
 from device.journal import DriveState
 from shared import codec
 from shared.errors import RetryLaterError
 from shared.messages import Batch, Status, UploadLevel
 from shared.mqtt import Connected
-from shared.samples import Estimate, Sample
+from shared.samples import Estimate, Sample, SensorStatus
 from shared.signing import SigningKey, open_envelope
 from shared.topics import BATCH, STATUS
 from tests.device.agent.world import SECOND, Car, Fleet, enrolled_home, published
@@ -213,3 +214,41 @@ def test_only_labelled_pairs_with_an_estimate_of_that_model_count() -> None:
     ]
     assert mean_error(samples, TINY.sha256) == pytest.approx(15.0)
     assert mean_error(samples[2:], TINY.sha256) is None
+
+
+def unlabelled(car: Car, number: int, sigma_mm: float, *, status: SensorStatus = "absent") -> None:
+    """Drive a manoeuvre without labels, of which the model says that it is so unsure."""
+    estimate = Estimate(model=TINY.sha256, value=100.0, sigma=sigma_mm)
+    sequences = range(PAIRS * number, PAIRS * (number + 1))
+    made = [
+        sample(n, label=None, sensor_status=status, estimates=(estimate,), manoeuvre=number)
+        for n in sequences
+    ]
+    car.journal.append(
+        samples=[(each, JPEG) for each in made], manoeuvres=[manoeuvre_end(number, pairs=PAIRS)]
+    )
+
+
+def test_without_a_sensor_the_models_own_word_is_watched_and_told_as_an_estimate(car: Car) -> None:
+    serve(car)
+    usual = PROMISED_MM / math.sqrt(2.0 / math.pi)
+    for number in range(30):
+        unlabelled(car, number, usual)
+        assert not car.agent.watching.look()
+    for number in range(30, 40):
+        unlabelled(car, number, 5.0 * usual)
+        if car.agent.watching.look():
+            break
+    assert car.agent.watching.fault == (
+        f"error by the model's own word risen: mean 30.0 in manoeuvre {BOOT}/{number}, "
+        "6.0 is normal for this model here"
+    )
+
+
+def test_a_sensor_that_is_fitted_and_silent_makes_no_car_without_one(car: Car) -> None:
+    serve(car)
+    for number in range(20):
+        unlabelled(car, number, 60.0, status="out_of_range")
+        assert not car.agent.watching.look()
+    assert car.agent.watching.fault == ""
+    assert estimated_error([], TINY.sha256) is None
