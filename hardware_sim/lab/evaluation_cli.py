@@ -15,7 +15,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from hardware_sim.lab import folders
+from hardware_sim.lab import folders, recorded_phase
 from hardware_sim.lab.evaluation import Done, Evaluation
 from hardware_sim.lab.evaluation_report import build
 from hardware_sim.lab.evaluation_view import Board
@@ -59,6 +59,11 @@ class Kept(msgspec.Struct, kw_only=True):
     "--seeds", type=click.IntRange(1, 100), default=1, show_default=True,
     help="Repeat with so many seeds, from --seed on.",
 )  # fmt: skip
+@click.option(
+    "--recorded",
+    type=click.Path(file_okay=False, exists=True, path_type=Path),
+    help="A folder of recorded data that is learned and judged, too: images/ and labels.csv.",
+)
 @click.option("--fresh", is_flag=True, help="Begin anew where an interrupted run could go on.")
 @click.option(
     "--state",
@@ -81,6 +86,7 @@ def evaluate(
     until: int,
     seed: int,
     seeds: int,
+    recorded: Path | None,
     fresh: bool,
     state: Path,
     out: Path,
@@ -92,12 +98,14 @@ def evaluate(
     limit.
     """
     phases = phases_of(quick=quick, until=until)
+    if recorded is not None:
+        recorded_phase.split(recorded, seed)
     checks: list[Check] = []
     for each in range(seed, seed + seeds):
         plan = dataclasses.replace(QUICK if quick else Plan(), seed=each)
         places = (state, out) if seeds == 1 else (state / f"seed-{each}", out / f"seed-{each}")
         with folders.held(*places, "evaluation"):
-            checks += _evaluate(plan, phases, *places, fresh=fresh)
+            checks += _evaluate(plan, phases, *places, recorded=recorded, fresh=fresh)
     met = all(check.met for check in checks)
     told = out if seeds == 1 else out / f"seed-{seed}"
     missed = "".join(f"\nmissed: {c.name}: {c.value:.4g} {c.unit}" for c in checks if not c.met)
@@ -110,7 +118,13 @@ def evaluate(
 
 
 def _evaluate(
-    plan: Plan, phases: Sequence[Phase], state: Path, out: Path, *, fresh: bool
+    plan: Plan,
+    phases: Sequence[Phase],
+    state: Path,
+    out: Path,
+    *,
+    recorded: Path | None,
+    fresh: bool,
 ) -> list[Check]:
     kept = taken_up(state, plan, phases, fresh=fresh)
     clock = SystemClock()
@@ -129,13 +143,19 @@ def _evaluate(
         evaluation = Evaluation(fleet, plan, clock, board, keep)
         try:
             done = evaluation.run(phases, kept.deployment, kept.done)
+            found = None
+            if recorded is not None:
+                board.stage("recorded data: replayed, learned, judged")
+                parts = recorded_phase.split(recorded, plan.seed)
+                found = recorded_phase.drive(fleet, recorded, parts)
         except WaitTimeoutError as error:
             raise ParkfleetError(f"{error}; the logs: {state / 'logs'}") from None
         pairs = {
             name: join(evaluation.observer.samples(name), read_truth(car.truth))
             for name, car in fleet.cars.items()
         }
-    return build(done, pairs, out, kept.seconds)
+    seconds = before_s + (clock.monotonic_us() - begun_us) / 1e6
+    return build(done, pairs, out, seconds, recorded=found)
 
 
 def taken_up(state: Path, plan: Plan, phases: Sequence[Phase], *, fresh: bool) -> Kept:

@@ -22,22 +22,23 @@ _CLASS_OF: Final = {"label-shift": "label", "covariate-shift": "covariate"}
 _CHANGED, _MENDED, _AGAIN, _CALM = "#b3387b", "#0a7d8c", "#9a9a9a", "#4b6cb7"
 _FIRST: Final = {"retrain": (_CHANGED, "after the change")}
 _FLOOR_MM: Final = 0.5
+_TICKS_MM: Final = (1, 2, 5, 10, 20, 50, 100, 200)
 
 
-def errors(done: Sequence[Done], pairs: Pairs, path: Path) -> None:
-    """Draw the error of every manoeuvre, with the changes and the new models."""
+def errors(done: Sequence[Done], rows: Sequence[dict[str, Any]], pairs: Pairs, path: Path) -> None:
+    """Draw the error of every manoeuvre, with the changes, the named causes and the new models."""
     figure = Figure(figsize=(13, 5), dpi=140, layout="constrained")
     axes = figure.add_subplot()
     at, seen = 0, set()
-    for each in done:
+    for each, row in zip(done, rows, strict=True):
         axes.axvline(at - 0.5, color="0.3", lw=1)
+        if row["manoeuvres_to_the_cause"] is not None:
+            axes.axvline(at - 0.5 + row["manoeuvres_to_the_cause"], color=_CHANGED, lw=1, ls=":",
+                         label=None if "named" in seen else "cause named")  # fmt: skip
+            seen.add("named")
         axes.text(at, 1.01, f"{each.phase.number}: {each.phase.title}", fontsize=7, rotation=14,
                   transform=axes.get_xaxis_transform())  # fmt: skip
-        first = _FIRST.get(each.phase.expected, (_CALM, "nothing is to be learned"))
-        stretches = [(each.before, *first), (each.after, _MENDED, "new model")]
-        if not each.phase.floors:
-            stretches += [(one, _AGAIN, "earlier settings") for one in each.again]
-        for measurement, colour, name in stretches:
+        for measurement, colour, name in _stretches(each):
             if measurement is each.after and each.before is not None and each.after is not None:
                 axes.axvline(at - 0.5, color=_MENDED, lw=1, ls="--")
             found = _by_car(measurement, pairs)
@@ -50,12 +51,19 @@ def errors(done: Sequence[Done], pairs: Pairs, path: Path) -> None:
     axes.set_ylim(bottom=_FLOOR_MM)
     axes.set(xlabel="manoeuvres of each car, one after the other",
              ylabel="mean absolute error against the sensor (mm)")  # fmt: skip
-    axes.set_yticks(
-        [1, 2, 5, 10, 20, 50, 100, 200], ["1", "2", "5", "10", "20", "50", "100", "200"]
-    )
+    axes.set_yticks(_TICKS_MM, [str(each) for each in _TICKS_MM])
     axes.grid(axis="y", color="0.9")
     axes.legend(loc="upper right", fontsize=8)
     _save(figure, path)
+
+
+def _stretches(each: Done) -> list[tuple[Measurement | None, str, str]]:
+    """Return what was driven in a phase in its order, with colour and name."""
+    first = _FIRST.get(each.phase.expected, (_CALM, "nothing is to be learned"))
+    found = [(each.before, *first), (each.after, _MENDED, "new model")]
+    if each.phase.floors:
+        return found
+    return found + [(one, _AGAIN, "earlier settings") for one in each.again]
 
 
 def characteristics(done: Sequence[Done], pairs: Pairs, path: Path) -> None:

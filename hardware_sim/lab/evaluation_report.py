@@ -15,6 +15,7 @@ from statistics import fmean, median
 from typing import Any, Final
 
 from hardware_sim.lab import evaluation_plots as plots
+from hardware_sim.lab import recorded_phase
 from hardware_sim.lab.evaluation import Done
 from hardware_sim.lab.measure import Pair, measure
 from hardware_sim.lab.report import Check, checks_table, write_json
@@ -40,18 +41,27 @@ STAGES: Final = (
 """The moments of a loop in their order, and what the way to each is called."""
 
 
-def build(done: Sequence[Done], pairs: Pairs, out: Path, seconds: float) -> list[Check]:
+def build(
+    done: Sequence[Done],
+    pairs: Pairs,
+    out: Path,
+    seconds: float,
+    *,
+    recorded: dict[str, Any] | None = None,
+) -> list[Check]:
     """Write the report of `done` to the folder `out` and return its checks."""
     rows = [row_of(each, done[:at], pairs) for at, each in enumerate(done)]
     checks = [check for row in rows for check in checks_of(row)]
     checks.append(false_alarms(done, pairs))
     out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "report.json", {"phases": rows}, checks, seconds)
-    plots.errors(done, pairs, out / "error.png")
+    checks += [] if recorded is None else [recorded_phase.check(recorded)]
+    body: dict[str, object] = {"phases": rows, "recorded": recorded}
+    write_json(out / "report.json", body, checks, seconds)
+    plots.errors(done, rows, pairs, out / "error.png")
     plots.characteristics(done, pairs, out / "characteristics.png")
     plots.causes(rows, out / "causes.png")
     plots.loops(rows, [words for _, words in STAGES], out / "loops.png")
-    (out / "report.md").write_text(markdown(rows, checks, seconds))
+    (out / "report.md").write_text(markdown(rows, checks, seconds, recorded))
     return checks
 
 
@@ -238,7 +248,12 @@ def _old(each: Done, earlier: Sequence[Done], pairs: Pairs) -> list[dict[str, An
     return found
 
 
-def markdown(rows: Sequence[dict[str, Any]], checks: list[Check], seconds: float) -> str:
+def markdown(
+    rows: Sequence[dict[str, Any]],
+    checks: list[Check],
+    seconds: float,
+    recorded: dict[str, Any] | None = None,
+) -> str:
     """Return report.md."""
     lines = [
         "# The reference evaluation",
@@ -261,6 +276,7 @@ def markdown(rows: Sequence[dict[str, Any]], checks: list[Check], seconds: float
         "",
         *_old_table(rows),
         "",
+        *_recorded(recorded),
         "## What the server said",
         "",
         *[
@@ -317,6 +333,18 @@ def _old_table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
                 f"| {row['phase']} | {old['setting']} | {_mm(old['before'])} | "
                 f"{_mm(old['after'])} |"
             )
+
+
+def _recorded(found: dict[str, Any] | None) -> Iterator[str]:
+    if found is not None:
+        yield "## Recorded data"
+        yield ""
+        yield (
+            f"Learned from {found['learned']} pictures, judged on {found['judged']} of other "
+            f"manoeuvres, 0 to {found['range_mm']:.0f} mm: {_mm(found['mae_sensor_mm'])} mm; the "
+            f"best constant answer {_mm(found['constant_mm'])} mm."
+        )
+        yield ""
 
 
 def _both(measured: dict[str, Any] | None) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hardware_sim import scene
-from hardware_sim.lab import evaluation_cli, evaluation_report, phases
+from hardware_sim.lab import evaluation_cli, evaluation_report, phases, recorded_phase
 from hardware_sim.lab.evaluation import Done
 from hardware_sim.lab.measure import Pair
 from hardware_sim.lab.phases import PHASES, Plan
@@ -190,3 +190,42 @@ def test_a_folder_that_no_evaluation_made_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no evaluation"):
         _kept(tmp_path, fresh=True)
     assert (tmp_path / "photographs").exists()
+
+
+def _recording(
+    folder: Path, manoeuvres: int, *, columns: str = "file,distance_mm,manoeuvre"
+) -> Path:
+    rows = [f"{n}-{i}.jpg,{100 * n + i},m{n}" for n in range(manoeuvres) for i in range(3)]
+    (folder / "labels.csv").write_text("\n".join([columns, *rows]) + "\n")
+    return folder
+
+
+def test_a_recording_is_parted_by_manoeuvre_and_the_same_way_again(tmp_path: Path) -> None:
+    data = _recording(tmp_path, 10)
+    parts = recorded_phase.split(data, 1)
+    learned, judged = ({row["manoeuvre"] for row in each} for each in (parts.learn, parts.judge))
+    assert not learned & judged
+    assert (len(learned), len(judged)) == (7, 3)
+    assert recorded_phase.split(data, 1) == parts
+    assert parts.constant_mm > 0.0
+
+
+@pytest.mark.parametrize(
+    ("manoeuvres", "columns", "words"),
+    [(3, "file,distance_mm,manoeuvre", "at least 4"), (9, "file,metres,manoeuvre", "needed")],
+)
+def test_a_recording_that_cannot_be_parted_is_refused_with_the_reason(
+    tmp_path: Path, manoeuvres: int, columns: str, words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        recorded_phase.split(_recording(tmp_path, manoeuvres, columns=columns), 1)
+
+
+def test_a_recorded_model_must_say_more_than_a_constant(tmp_path: Path) -> None:
+    found = {"learned": 9, "judged": 9, "range_mm": 500.0, "constant_mm": 80.0}
+    done, pairs = _story()
+    good = {**found, "mae_sensor_mm": 40.0}
+    checks = evaluation_report.build(done, pairs, tmp_path, 1.0, recorded=good)
+    assert checks[-1].value == 0.5
+    assert "the best constant answer 80.0 mm" in (tmp_path / "report.md").read_text()
+    assert not recorded_phase.check({**found, "mae_sensor_mm": None}).met
