@@ -5,20 +5,19 @@ Laws:
 - a phase has the same place and name in all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from hardware_sim.lab.confusion import CLASSES, NAMED
 from hardware_sim.lab.evaluation import Done
 from hardware_sim.lab.measure import by_manoeuvre
 from hardware_sim.lab.stretches import Measurement, Pairs, chosen
 from shared.samples import Characteristics
 
-CLASSES: Final = ("label", "covariate", "concept-or-sensor", "none")
-_CLASS_OF: Final = {"label-shift": "label", "covariate-shift": "covariate"}
 _CHANGED, _MENDED, _AGAIN, _CALM = "#b3387b", "#0a7d8c", "#9a9a9a", "#4b6cb7"
 _FIRST: Final = {"retrain": (_CHANGED, "after the change")}
 _FLOOR_MM: Final = 0.5
@@ -85,22 +84,17 @@ def characteristics(done: Sequence[Done], pairs: Pairs, path: Path) -> None:
     _save(figure, path)
 
 
-def causes(rows: Sequence[dict[str, Any]], path: Path) -> None:
+def causes(table: Mapping[str, Mapping[str, int]], path: Path) -> None:
     """Draw the confusion of causes: rows are what was changed, columns what was named, by car."""
-    named = [*CLASSES, "unnamed"]
-    counts = np.zeros((len(CLASSES), len(named)))
-    for row in rows[1:]:
-        found = [class_of(each) for each in row["causes"]] or ["none"]
-        for each in found:
-            counts[CLASSES.index(row["cause"]), named.index(each)] += 1
+    counts = np.asarray([[table[row].get(column, 0) for column in NAMED] for row in CLASSES])
     figure = Figure(figsize=(6.4, 4.2), dpi=140, layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), cmap="Blues", vmax=1.3)
     for (row_at, column), count in np.ndenumerate(counts):
-        axes.text(column, row_at, f"{count:.0f}", ha="center", va="center")
-    axes.set_xticks(range(len(named)), named, rotation=20)
+        axes.text(column, row_at, str(count), ha="center", va="center")
+    axes.set_xticks(range(len(NAMED)), NAMED, rotation=20)
     axes.set_yticks(range(len(CLASSES)), CLASSES)
-    axes.set(xlabel="named by the server (a car without a verdict: none)", ylabel="changed")
+    axes.set(xlabel="named by the server (a phase without a verdict: none)", ylabel="changed")
     _save(figure, path)
 
 
@@ -121,13 +115,6 @@ def loops(rows: Sequence[dict[str, Any]], stages: Sequence[str], path: Path) -> 
     if closed:
         axes.legend(fontsize=7, ncols=len(stages), loc="lower center", bbox_to_anchor=(0.4, 1.0))
     _save(figure, path)
-
-
-def class_of(cause: str) -> str:
-    """Return the class of a cause that was named."""
-    if cause.startswith("sensor-"):
-        return "concept-or-sensor"
-    return _CLASS_OF.get(cause, cause if cause in CLASSES else "unnamed")
 
 
 def _by_car(measurement: Measurement | None, pairs: Pairs) -> list[list[float]]:

@@ -14,8 +14,8 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any, Final
 
+from hardware_sim.lab import confusion, recorded_phase
 from hardware_sim.lab import evaluation_plots as plots
-from hardware_sim.lab import recorded_phase
 from hardware_sim.lab.evaluation import Done
 from hardware_sim.lab.measure import Pair, measure
 from hardware_sim.lab.report import Check, checks_table, write_json
@@ -55,11 +55,15 @@ def build(
     checks.append(false_alarms(done, pairs))
     out.mkdir(parents=True, exist_ok=True)
     checks += [] if recorded is None else [recorded_phase.check(recorded)]
-    body: dict[str, object] = {"phases": rows, "recorded": recorded}
+    body: dict[str, object] = {
+        "phases": rows,
+        "confusion": confusion.table(rows),
+        "recorded": recorded,
+    }
     write_json(out / "report.json", body, checks, seconds)
     plots.errors(done, rows, pairs, out / "error.png")
     plots.characteristics(done, pairs, out / "characteristics.png")
-    plots.causes(rows, out / "causes.png")
+    plots.causes(confusion.table(rows), out / "causes.png")
     plots.loops(rows, [words for _, words in STAGES], out / "loops.png")
     (out / "report.md").write_text(markdown(rows, checks, seconds, recorded))
     return checks
@@ -284,6 +288,10 @@ def markdown(
             for row in rows
             for one in [*row["verdicts"], *({"reason": f"stray: {e}"} for e in row["strays"])]
         ],
+        "",
+        "## Causes: what was changed, and what was named, by car",
+        "",
+        *confusion.markdown(confusion.table(rows)),
         "",
         "![Which change was named as which](causes.png)",
         "",

@@ -155,6 +155,9 @@ def test_the_report_holds_the_table_the_checks_and_the_plots(tmp_path: Path) -> 
     text = (tmp_path / "report.md").read_text()
     assert "| 5 | red floor, no human hand | 45.5 | 40.0 (42.0) | 6.2 | 4.0 (6.0) | 2.0 |" in text
     assert "the floor is red" in text
+    assert report["confusion"]["covariate"] == {"covariate": 1}
+    assert report["confusion"]["none"] == {"none": 1}
+    assert "| concept-or-sensor | 0 | 0 | 1 | 0 | 0 |" in text
     for name in ("error", "characteristics", "causes", "loops"):
         assert (tmp_path / f"{name}.png").stat().st_size > 0
 
