@@ -223,7 +223,8 @@ def _words(
 ) -> str:
     if cause == "sensor-scaled":
         return (
-            f"the range sensor is mis-scaled: its labels are {numbers['scale']:.3g} times as long"
+            f"the range sensor is mis-scaled: its labels are {numbers['scale']:.3g} times as long; "
+            "a camera that was mounted anew looks alike where the reference knows many floors"
         )
     if cause not in _FAMILY_OF:
         return PLAIN[cause]

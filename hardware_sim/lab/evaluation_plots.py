@@ -35,7 +35,7 @@ def errors(done: Sequence[Done], rows: Sequence[dict[str, Any]], pairs: Pairs, p
             axes.axvline(at - 0.5 + row["manoeuvres_to_the_cause"], color=_CHANGED, lw=1, ls=":",
                          label=None if "named" in seen else "cause named")  # fmt: skip
             seen.add("named")
-        axes.text(at, 1.01, f"{each.phase.number}: {each.phase.title}", fontsize=7, rotation=14,
+        axes.text(at, 1.01, f"{each.phase.number}: {each.phase.title}", fontsize=7, rotation=20,
                   transform=axes.get_xaxis_transform())  # fmt: skip
         for measurement, colour, name in _stretches(each):
             if measurement is each.after and each.before is not None and each.after is not None:
@@ -52,7 +52,7 @@ def errors(done: Sequence[Done], rows: Sequence[dict[str, Any]], pairs: Pairs, p
              ylabel="mean absolute error against the sensor (mm)")  # fmt: skip
     axes.set_yticks(_TICKS_MM, [str(each) for each in _TICKS_MM])
     axes.grid(axis="y", color="0.9")
-    axes.legend(loc="upper right", fontsize=8)
+    axes.legend(loc="upper center", ncols=3, fontsize=8)
     _save(figure, path)
 
 

@@ -24,8 +24,9 @@ class Phase:
 
     `steps` are such tables, one after the other in place of `extra`, for what changes little by
     little. `floors` are the scenes of a mixed fleet's cars in their order. `cause` is the class
-    that the change truly belongs to, `causes` what may be named. `before_mm` and `after_mm` are the
-    reference's mean errors, None where it had none.
+    that the change truly belongs to, `causes` what may be named. `is_attended`: an operator answers
+    "check the sensor", which is right here, by hand. `before_mm` and `after_mm` are the reference's
+    mean errors, None where it had none.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Phase:
     expected: Expected = "retrain"
     before_mm: float | None = None
     after_mm: float | None = None
+    is_attended: bool = True
     is_quick: bool = True
 
     @property
@@ -71,7 +73,7 @@ PHASES: Final = (
     ),
     Phase(
         number=5, title="red floor, no human hand", scene="red", cause="covariate",
-        causes=("covariate-shift",), before_mm=45.5, after_mm=6.17,
+        causes=("covariate-shift",), before_mm=45.5, after_mm=6.17, is_attended=False,
     ),
     Phase(
         number=6, title="focus shift", scene="beige", expected="nothing",
@@ -92,8 +94,9 @@ PHASES: Final = (
         floors=("beige", "beige", "green", "green", "red"), is_quick=False,
     ),
     Phase(
-        number=11, title="camera remounted, 3.5 degrees lower", scene="beige", cause="covariate",
-        causes=("covariate-shift",), extra="[camera]\ntilt_deg = 28.5\n", is_quick=False,
+        number=11, title="camera remounted, 3.5 degrees lower", scene="beige",
+        cause="concept-or-sensor", extra="[camera]\ntilt_deg = 28.5\n", is_quick=False,
+        causes=("covariate-shift", "concept-or-sensor", "sensor-scaled"),
     ),
 )  # fmt: skip
 
