@@ -146,8 +146,7 @@ def _evaluate(
             found = None
             if recorded is not None:
                 board.stage("recorded data: replayed, learned, judged")
-                parts = recorded_phase.split(recorded, plan.seed)
-                found = recorded_phase.drive(fleet, recorded, parts)
+                found = recorded_phase.judged(fleet, recorded, plan.seed)
         except WaitTimeoutError as error:
             raise ParkfleetError(f"{error}; the logs: {state / 'logs'}") from None
         pairs = {

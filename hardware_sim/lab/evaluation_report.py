@@ -352,6 +352,7 @@ def _recorded(found: dict[str, Any] | None) -> Iterator[str]:
             f"manoeuvres, 0 to {found['range_mm']:.0f} mm: {_mm(found['mae_sensor_mm'])} mm; the "
             f"best constant answer {_mm(found['constant_mm'])} mm."
         )
+        yield from [found["reason"]] if found.get("reason") else []
         yield ""
 
 
