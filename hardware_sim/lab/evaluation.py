@@ -232,9 +232,9 @@ class Evaluation:
         former, phase = self._model, done.phase
         try:
             self._tell.stage("a retraining is decided")
-            if not self._is_asked_for(phase, since):
+            if not self.is_asked_for(phase, since):
                 self._on(phase)
-                self._wait("a retraining", lambda: self._is_asked_for(phase, since), _ASK_S)
+                self._wait("a retraining", lambda: self.is_asked_for(phase, since), _ASK_S)
                 self._stand()
             self._tell.stage("trained, judged, signed")
             self._wait("a new model", lambda: self.observer.newest_model() != former, _TRAIN_S)
@@ -250,7 +250,7 @@ class Evaluation:
             self._model = self._newest_loaded() or former
         self._stand()
 
-    def _is_asked_for(self, phase: Phase, since: int) -> bool:
+    def is_asked_for(self, phase: Phase, since: int) -> bool:
         """Tell whether a retraining was decided; answer the server first, where a person would."""
         decisions = self.observer.decisions()[since:]
         answered = {each["verdict"] for each in decisions if each["kind"] == "approve"}
@@ -293,7 +293,7 @@ class Evaluation:
     def _drive(
         self, what: str, phase: Phase, manoeuvres: int, *, by: str = "park", extra: str = ""
     ) -> Measurement:
-        scene = self._scene(phase, extra or phase.extra)
+        scene = self.scene(phase, extra or phase.extra)
         scenes = {car.name: scene for car in self._cars}
         return self._order(f"{what}: {phase.title}", phase.setting, scenes, manoeuvres, by=by)
 
@@ -313,13 +313,14 @@ class Evaluation:
     def _on(self, phase: Phase) -> None:
         """Have the cars drive on, until they are told otherwise."""
         for car in self._cars:
-            car.tell(Floor(scene=self._scene(phase, phase.extra), manoeuvres=_MANY))
+            car.tell(Floor(scene=self.scene(phase, phase.extra), manoeuvres=_MANY))
 
     def _stand(self) -> None:
         for car in self._cars:
             car.tell(Floor(scene="beige", manoeuvres=0))
 
-    def _scene(self, phase: Phase, extra: str) -> str:
+    def scene(self, phase: Phase, extra: str) -> str:
+        """Return the name of a shipped scene, or the file of one with `extra` tables."""
         if not extra:
             return phase.scene
         # A scene's textures are named from its own folder.

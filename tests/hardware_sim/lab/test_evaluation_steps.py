@@ -1,0 +1,88 @@
+"""What the evaluation does on its way, over a fleet that only answers."""
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from rich.console import Console
+
+from hardware_sim import scene
+from hardware_sim.lab.evaluation import Done, Evaluation, Tell
+from hardware_sim.lab.evaluation_view import Board
+from hardware_sim.lab.fleet import Fleet
+from hardware_sim.lab.phases import PHASES, Plan
+from tests.hardware_sim.worlds import StillClock
+
+PHASE = {each.number: each for each in PHASES}
+
+
+class Answers:
+    """A server that has decided, and notes what it is told."""
+
+    def __init__(self, decisions: list[dict[str, Any]]) -> None:
+        self.decisions = decisions
+        self.told: list[str] = []
+
+    def all(self, path: str, **_query: object) -> Iterator[dict[str, Any]]:
+        assert path == "decisions"
+        return iter(self.decisions)
+
+    def post(self, path: str, body: dict[str, str]) -> None:
+        self.told.append(path)
+        self.decisions.append({"kind": "approve", "verdict": int(path.split("/")[1])} | body)
+
+
+class Cars:
+    """A fleet of which there is a server and a folder."""
+
+    def __init__(self, server: Answers, folder: Path) -> None:
+        self.server, self.folder = server, folder
+
+
+def _evaluation(server: Answers, folder: Path) -> Evaluation:
+    fleet = cast("Fleet", Cars(server, folder))
+    return Evaluation(fleet, Plan(), StillClock(), Tell())
+
+
+@pytest.mark.parametrize(("number", "told"), [(11, ["drift/7/approve"]), (5, [])])
+def test_an_operator_says_once_that_the_sensor_is_right_but_not_where_no_hand_may_help(
+    tmp_path: Path, number: int, told: list[str]
+) -> None:
+    server = Answers([{"kind": "wait", "verdict": 7}, {"kind": "check-sensor", "verdict": 7}])
+    evaluation = _evaluation(server, tmp_path)
+    assert not evaluation.is_asked_for(PHASE[number], 0)
+    assert not evaluation.is_asked_for(PHASE[number], 0)
+    assert server.told == told
+    server.decisions.append({"kind": "retrain", "verdict": 7})
+    assert evaluation.is_asked_for(PHASE[number], 0)
+    assert not evaluation.is_asked_for(PHASE[number], len(server.decisions))
+
+
+@pytest.mark.parametrize("phase", PHASES, ids=lambda each: each.setting)
+def test_the_scene_of_every_phase_and_step_can_be_loaded(tmp_path: Path, phase: Any) -> None:
+    if phase.floors:
+        return
+    evaluation = _evaluation(Answers([]), tmp_path)
+    found = {evaluation.scene(phase, step) for step in phase.steps or (phase.extra,)}
+    assert len(found) == max(1, len(phase.steps))
+    for name in found:
+        scene.load(name)
+
+
+def test_without_a_terminal_each_stage_is_a_line_and_the_share_never_falls() -> None:
+    told = StringIO()
+    phases = PHASES[:3]
+    with Board(phases, Plan(), StillClock(), Console(file=told, width=200)) as board:
+        for phase in phases:
+            board.phase(phase)
+            board.stage("before", 24)
+            board.driven(24)
+            board.stage("trained")
+            board.done(Done(phase=phase))
+    lines = told.getvalue().splitlines()
+    shares = [int(line[1:4]) for line in lines if line.startswith("[")]
+    assert shares == sorted(shares)
+    assert len(shares) == 2 * len(phases)
+    assert "phase 2 of 3: range extended to 350 mm" in lines
