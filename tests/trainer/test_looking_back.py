@@ -155,12 +155,17 @@ def test_mlflow_has_everything_without_being_asked(done: Done) -> None:
     assert {"version.tensorflow", "machine.processor", "machine.gpus"} <= set(tags)
     assert tags["gates"] == "passed"
     assert "# Model" in tags["mlflow.note.content"]
+    assert tags["mlflow.runName"] == f"bench {_dataset(done)[:8]}"
+    experiment = client.get_experiment(run.info.experiment_id)
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
     files = {each.path for each in client.list_artifacts(_run_id(done))}
     assert {"requirements.txt", "settings.json", "pipeline.mmd", "tensorboard", "model"} <= files
     version = client.get_model_version_by_alias("tiny.bench", "newest")
     assert version.tags["gates"] == "passed"
     assert {"runtime", "quantisation", "dataset_sha256", "golden"} <= set(version.tags)
     assert "## Where it comes from" in (version.description or "")
+    # A page that has not the plots beside it would show them as broken.
+    assert "![" not in (version.description or "")
 
 
 def test_tensorboard_reads_what_was_written(done: Done) -> None:
@@ -179,6 +184,7 @@ def test_tensorboard_reads_what_was_written(done: Done) -> None:
     hparams = plugin_data_pb2.HParamsPluginData()
     hparams.ParseFromString(own.PluginTagToContent("hparams")["_hparams_/session_start_info"])
     assert hparams.session_start_info.hparams["batch"].number_value == 16
+    assert hparams.session_start_info.group_name == f"{_run_id(done)[:8]}/fit"
     written = keras.Tags()
     assert own.Tags()["graph"]
     nodes = {each.name for each in own.Graph().node}

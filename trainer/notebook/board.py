@@ -37,8 +37,10 @@ class Board:
     """The logs in one folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Write into `folder`, which is created with the first entry."""
+        """Write into `folder` of a run's logs, which is created with the first entry."""
         self._folder = folder
+        run = folder.resolve().parents[2].name
+        self._name = f"{run[:8]}/{folder.name}"
         self._writer: Any = None
 
     def callback(self) -> keras.callbacks.Callback:
@@ -64,7 +66,7 @@ class Board:
             for name, value in msgspec.to_builtins(settings).items()
         }
         with self._writing():
-            hparams.hparams(values, trial_id=str(self._folder))
+            hparams.hparams(values, trial_id=self._name)
             for name, value in results.items():
                 tf.summary.scalar(name, value, step=0)
             self._writer.flush()

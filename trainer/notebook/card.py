@@ -52,6 +52,12 @@ class Told:
     manifest: Manifest
 
 
+def without_pictures(card: str) -> str:
+    """Return the text of a card for a page that has not its pictures beside it."""
+    lines = [line for line in card.splitlines() if not line.startswith("![")]
+    return "\n".join([*lines, "", "The plots lie beside the card, in the run's folder `model`."])
+
+
 def write(told: Told) -> Iterator[tuple[str, bytes]]:
     """Yield the plots and then the card, by file name."""
     task = told.dataset.task

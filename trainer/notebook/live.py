@@ -41,6 +41,11 @@ class Live:
         if self._clock.monotonic_us() >= self._next_us or each.number == each.of:
             self.flush()
 
+    def on_progress(self) -> None:
+        """Hear that the run goes on, by other processes maybe; write, where it is time."""
+        if self._clock.monotonic_us() >= self._next_us:
+            self.flush()
+
     def flush(self) -> None:
         """Write what has been gathered, and the machine's load."""
         self._notebook.log_rounds(self._run_id, self._rounds)

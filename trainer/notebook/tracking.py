@@ -32,6 +32,9 @@ from trainer.runtime import quiet
 NEWEST_ALIAS = "newest"
 REFUSED_ALIAS = "refused"
 
+_KIND_OF_EXPERIMENT = {"mlflow.experimentKind": "custom_model_development"}
+"""MLflow's pages otherwise take it for one about chats, and hide charts and runs behind those."""
+
 _LONGEST_TAG = 5000
 _AT_ONCE = 900
 """MLflow takes at most 1000 metrics in one call, and 100 parameters."""
@@ -225,7 +228,11 @@ class Notebook:
         if found:
             return str(found.experiment_id)
         # Runs of all experiments lie side by side: the run's id is enough to find one.
-        return str(self._client.create_experiment(name, artifact_location=self._artefacts))
+        return str(
+            self._client.create_experiment(
+                name, artifact_location=self._artefacts, tags=_KIND_OF_EXPERIMENT
+            )
+        )
 
     def _now_ms(self) -> int:
         return self._clock.utc_us() // 1000

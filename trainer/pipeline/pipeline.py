@@ -85,7 +85,8 @@ def make(
     """
     about = contents(dataset, order.query, most=settings.most_pairs)
     place = studio.home.snapshots.keep(dataset, about)
-    run_id = studio.notebook.begin(dataset.task.name, order.tags, {})
+    name = f"{order.deployment} {dataset.sha256[:8]}"
+    run_id = studio.notebook.begin(dataset.task.name, order.tags, {}, name=name)
     folder = studio.home.run(run_id)
     begun = Begun(
         run_id=run_id,
@@ -131,7 +132,7 @@ def conclude(studio: Studio, trained: Trained) -> str:
     version = studio.notebook.register(
         trained.manifest,
         refusal=trained.refusal,
-        card=trained.folder.read(f"model/{card.FILE}").decode(),
+        card=_card(trained.folder),
         tags={name: value for name, value in begun.order.tags.items() if value},
     )
     studio.notebook.end(begun.run_id)
@@ -170,12 +171,16 @@ def _do(studio: Studio, begun: Begun, dataset: Dataset, tell: Tell) -> Trained:
         live.on_round(each)
         board.on_round(each)
 
+    def heard(progress: Progress) -> None:
+        live.on_progress()
+        tell(progress)
+
     run = Run(
         folder=folder,
         dataset=dataset,
         begun=begun,
         clock=studio.clock,
-        tell=tell,
+        tell=heard,
         on_round=on_round,
         callbacks=(board.callback(),),
         snapshots=studio.home.folder / "datasets",
@@ -203,7 +208,7 @@ def _note(notebook: Notebook, run: Run, trained: Trained, board: Board) -> None:
             "digest": trained.manifest.sha256,
             "gates": "refused" if trained.refusal else "passed",
             "refusal": trained.refusal,
-            "mlflow.note.content": run.folder.read(f"model/{card.FILE}").decode()[:5000],
+            "mlflow.note.content": _card(run.folder)[:5000],
         },
     )
     _note_trials(notebook, run)
@@ -213,10 +218,16 @@ def _note(notebook: Notebook, run: Run, trained: Trained, board: Board) -> None:
     board.close()
 
 
+def _card(folder: RunFolder) -> str:
+    return card.without_pictures(folder.read(f"model/{card.FILE}").decode())
+
+
 def _note_trials(notebook: Notebook, run: Run) -> None:
     if not run.folder.has("search.json"):
         return
     found = run.folder.read_json("search.json", study.Found)
+    # The winner's rounds: its own process had no notebook.
+    notebook.log_rounds(run.begun.run_id, kept.read_rounds(run.folder).rounds)
     for each in found.trials:
         number = notebook.begin(
             run.dataset.task.name,

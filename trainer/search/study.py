@@ -11,6 +11,7 @@ Laws:
 - settings that diverge are a failed trial, not a failed search.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -208,7 +209,14 @@ def _is_short(trial: FrozenTrial) -> bool:
 
 
 def _rank(trial: FrozenTrial) -> tuple[float, int]:
-    return (min(trial.intermediate_values.values(), default=float("inf")), trial.number)
+    return (_least(trial), trial.number)
+
+
+def _least(trial: FrozenTrial) -> float:
+    """Return the least error of a trial, of one that was stopped as well; infinite without any."""
+    if trial.state == TrialState.COMPLETE and trial.value is not None:
+        return trial.value
+    return min(trial.intermediate_values.values(), default=float("inf"))
 
 
 def _notice_dead(study: optuna.Study) -> None:
@@ -275,13 +283,13 @@ def _found(study: optuna.Study, plan: Plan) -> Found:
 
 
 def _tried(trial: FrozenTrial) -> Tried:
-    least = min(trial.intermediate_values.values(), default=None)
+    least = _least(trial)
     return Tried(
         number=trial.number,
         state=trial.state.name.lower(),
         whole=not _is_short(trial),
         parameters=dict(trial.params),
-        validation_mae=least,
+        validation_mae=least if math.isfinite(least) else None,
         reached=(trial.last_step or 0) / 100,
         seconds=trial.duration.total_seconds() if trial.duration else 0.0,
     )

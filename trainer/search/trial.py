@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from trainer.learning.rounds import Round
     from trainer.notebook.board import Board
 
-_LOOK_US: Final = 200_000
+_LOOK_US: Final = 500_000
 
 
 def main(folder: Path, index: int, parent: int) -> None:
@@ -93,6 +93,7 @@ class _Reporter:
         self._trial = trial
         self._board = board
         self._parent = parent
+        self._told = -1
         self.best = float("inf")
 
     def __call__(self, each: "Round") -> None:
@@ -100,7 +101,11 @@ class _Reporter:
             sys.exit("the process that searches is gone")
         self._board.on_round(each)
         self.best = min(self.best, each.validation_mae)
-        self._trial.report(self.best, step=round(100 * each.number / each.of))
+        percent = 100 * each.number // each.of
+        if percent == self._told:
+            return  # Optuna takes one value a step.
+        self._told = percent
+        self._trial.report(self.best, step=percent)
         # The whole ones are few, and nothing waits for their processes.
         if studies.WHOLE not in self._trial.user_attrs and self._trial.should_prune():
             raise optuna.TrialPruned
