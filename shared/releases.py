@@ -6,6 +6,7 @@ Laws:
   captured server can neither ship a model nor an older one;
 - a target's path names its bytes, so that nothing is ever overwritten;
 - the digests of all pieces stand in the signed metadata: each piece is checked as it arrives;
+- pieces are small, so that a broken connection costs little, and few, so that metadata stay short;
 - what the owner withdraws is named in `targets`, by number within its task and deployment: no
   target is ever taken out, since that would look like one that never was.
 
@@ -40,12 +41,22 @@ WITHDRAWN = "x-parkfleet-withdrawn"
 _Withdrawals = dict[ShortText, Annotated[frozenset[Count], msgspec.Meta(max_length=256)]]
 
 
+_LEAST_CHUNK_BYTES = 8 * 1024
+_MOST_CHUNKS = 256
+
+ChunkBytes = Annotated[int, msgspec.Meta(ge=4 * 1024, le=CHUNK_BYTES)]
+
+
 class Release(Record, frozen=True):
-    """What the signed metadata says of one model beside its length and digest."""
+    """What the signed metadata says of one model beside its length and digest.
+
+    `chunk_bytes` is the size of all pieces but the last; releases of before do not name it.
+    """
 
     release_seq: Count
     chunks: tuple[Sha256, ...]
     manifest: Manifest
+    chunk_bytes: ChunkBytes = CHUNK_BYTES
 
 
 def target_path(task: str, deployment: str, sha256: str) -> str:
@@ -75,9 +86,18 @@ def withdrawn_in(fields: Mapping[str, Any]) -> Mapping[str, frozenset[int]]:
         raise RefusedError(f"withdrawn releases: {error}"[:200]) from None
 
 
-def split(model: bytes) -> list[bytes]:
-    """Return `model` in pieces of at most 64 KiB."""
-    return [model[at : at + CHUNK_BYTES] for at in range(0, len(model), CHUNK_BYTES)]
+def chunk_bytes_of(size_bytes: int) -> int:
+    """Return the size of the pieces of a model: 8 KiB, of a long one more, at most 64 KiB."""
+    chunk_bytes = _LEAST_CHUNK_BYTES
+    while chunk_bytes < CHUNK_BYTES and size_bytes > chunk_bytes * _MOST_CHUNKS:
+        chunk_bytes *= 2
+    return chunk_bytes
+
+
+def split(model: bytes, chunk_bytes: int | None = None) -> list[bytes]:
+    """Return `model` in pieces of `chunk_bytes` (None: as a release made today has them)."""
+    size = chunk_bytes or chunk_bytes_of(len(model))
+    return [model[at : at + size] for at in range(0, len(model), size)]
 
 
 def to_custom(manifest: Manifest, model: bytes) -> dict[str, Any]:
@@ -85,6 +105,7 @@ def to_custom(manifest: Manifest, model: bytes) -> dict[str, Any]:
     return {
         "release_seq": manifest.release_seq,
         "chunks": [sha256_hex(piece) for piece in split(model)],
+        "chunk_bytes": chunk_bytes_of(len(model)),
         "manifest": manifest.to_json(),
     }
 
@@ -98,7 +119,11 @@ def from_custom(custom: object) -> Release:
     if not isinstance(custom, Mapping) or not isinstance(custom.get("manifest"), str):
         raise RefusedError("the release names no manifest")
     manifest = Manifest.from_json(custom["manifest"])
-    fields = {"release_seq": custom.get("release_seq"), "chunks": custom.get("chunks")}
+    fields = {
+        "release_seq": custom.get("release_seq"),
+        "chunks": custom.get("chunks"),
+        "chunk_bytes": custom.get("chunk_bytes", CHUNK_BYTES),
+    }
     try:
         return msgspec.convert({**fields, "manifest": manifest}, Release)
     except msgspec.ValidationError as error:

@@ -20,7 +20,7 @@ Role = Literal["device", "server", "operator"]
 """Who a broker's user is; `operator` is a signed-in person's console."""
 
 CHUNK_BYTES = 64 * 1024
-"""The size of one piece of a model on `releases/target/{sha256}/{n}`."""
+"""The most that one piece of a model may have on `releases/target/{sha256}/{n}`."""
 
 
 @dataclass(frozen=True, kw_only=True)

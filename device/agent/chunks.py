@@ -3,7 +3,8 @@
 Laws:
 - a piece is believed for its digest alone: nothing records which are here, the file is hashed anew
   after a start, so that no kill and no torn write can make a wrong piece pass for a right one;
-- only missing pieces are asked for, a few at a time, and again with growing, jittered patience;
+- only missing pieces are asked for, and again with growing, jittered patience; one at a time, since
+  what a broken connection had under way is lost with it;
 - one model at a time, within a bound of the disk; what is left of another one is thrown away;
 - a model reaches `models/` whole and hashed, its manifest before it.
 """
@@ -24,7 +25,6 @@ from shared.ids import is_sha256, sha256_hex
 from shared.manifest import Manifest
 from shared.releases import Release
 from shared.signing import write_secret
-from shared.topics import CHUNK_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class ChunkStore:
             # Not `open(..., "ab")`, which writes at the end wherever one seeks.
             descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT, 0o600)
             with os.fdopen(descriptor, "r+b") as file:
-                file.seek(number * CHUNK_BYTES)
+                file.seek(number * self.signed.release.chunk_bytes)
                 file.write(data)
         except OSError as error:
             raise RetryLaterError(f"cannot keep a piece: {error.strerror}") from None
@@ -140,7 +140,7 @@ class ChunkStore:
             return missing
         with self._part.open("rb") as file:
             for number, digest in enumerate(self._digests):
-                if sha256_hex(file.read(CHUNK_BYTES)) == digest:
+                if sha256_hex(file.read(self.signed.release.chunk_bytes)) == digest:
                     missing.remove(number)
         return missing
 
@@ -148,7 +148,7 @@ class ChunkStore:
 class Requests:
     """Which pieces to ask for, and when to ask again."""
 
-    def __init__(self, rng: random.Random, *, window: int = 8, answer_us: int = 5_000_000) -> None:
+    def __init__(self, rng: random.Random, *, window: int = 1, answer_us: int = 5_000_000) -> None:
         """Keep `window` pieces asked for; each may take `answer_us` at first."""
         self._rng = rng
         self._window = window

@@ -2,7 +2,8 @@
 
 Laws:
 - nothing is asked for that the signed metadata do not describe, and nothing that is here already;
-- a connection that breaks costs the pieces that were under way, and nothing else;
+- a connection that breaks costs the piece that was under way, and nothing else: metadata, which are
+  long, are not asked for again while the pieces that they describe are on their way;
 - whoever sends a piece that nobody asked for is silenced and otherwise ignored.
 """
 
@@ -35,6 +36,11 @@ class Fetching:
         """Whether all pieces of the model are here."""
         store = self._store
         return store is not None and (not store.missing or self._home.model(store.sha256).exists())
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether all that is still needed is pieces."""
+        return self._store is not None and bool(self._store.missing) and self.metadata is not None
 
     def connected(self) -> None:
         """Ask anew for what the last connection did not bring."""

@@ -70,6 +70,7 @@ class Agent:
         self._presences = presences
         self._clock = clock
         self.is_connected = False
+        self._hears_releases = False
         self._last_status: Status | None = None
         self._look_at_us = self._status_at_us = self._telemetry_at_us = 0
         self._wishes = Wishes(journal, self._device, self._server_key)
@@ -173,10 +174,18 @@ class Agent:
             RECEIPT.filter(id=self._device),
             DESIRED.filter(id=self._device),
             COMMAND.filter(id=self._device),
-            RELEASE_METADATA.filter(),
         )
-        subscribe = [Subscribe(topic_filter=each) for each in filters]
+        subscribe: list[Effect] = [Subscribe(topic_filter=each) for each in filters]
+        self._hears_releases = False
+        subscribe += self._hear_releases()
         return [*subscribe, self._presence(), *self.updating.connected()]
+
+    def _hear_releases(self) -> list[Effect]:
+        """Ask for release metadata, once a connection, as soon as they are needed."""
+        if self._hears_releases or not self.is_connected or not self.updating.needs_metadata:
+            return []
+        self._hears_releases = True
+        return [Subscribe(topic_filter=RELEASE_METADATA.filter())]
 
     def _disconnected(self, reason: str) -> list[Effect]:
         if self.is_connected:
@@ -203,6 +212,7 @@ class Agent:
         if (desired := self._wishes.in_force) is not None:
             effects += self.updating.wish(desired)
         effects += self.updating.tick()
+        effects += self._hear_releases()
         try:
             if self.watching.look():
                 self.uploading.hurry()

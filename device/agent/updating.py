@@ -103,6 +103,11 @@ class Updating:
         """Why the update is in its state, as far as others may know."""
         return update_report.reason(self._saved, is_discreet=self._is_discreet())
 
+    @property
+    def needs_metadata(self) -> bool:
+        """Whether to listen to release metadata, beyond those that describe what is fetched now."""
+        return not self._fetching.is_under_way
+
     def start(self) -> list[Effect]:
         """Go on after a start of the process."""
         active = self._journal.active_model()

@@ -13,7 +13,6 @@ from collections.abc import Collection, Mapping
 from shared.errors import RefusedError
 from shared.releases import MAX_MODEL_BYTES, Release, target_path
 from shared.task import Task
-from shared.topics import CHUNK_BYTES
 
 MOST_COMMITTED = 16
 """How many releases of a series a car remembers to have committed."""
@@ -40,7 +39,7 @@ def check_release(
     """
     manifest = release.manifest
     path = target_path(manifest.task.name, manifest.deployment, manifest.sha256)
-    pieces = -(-size_bytes // CHUNK_BYTES)
+    pieces = -(-size_bytes // release.chunk_bytes)
     rules = (
         (path == target, f"the manifest describes {path}"),
         (manifest.task == task, f"a model for another task than {task.name}"),

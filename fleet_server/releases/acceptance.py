@@ -138,7 +138,7 @@ def _check_bytes(target: TargetFile, release: Release, model: bytes) -> None:
         raise RefusedError(f"{target.path}: {error}"[:200]) from None
     if release.manifest.sha256 != digest or release.manifest.size_bytes != len(model):
         raise RefusedError(f"{target.path}: the manifest is another file's")
-    if list(release.chunks) != [sha256_hex(piece) for piece in split(model)]:
+    if list(release.chunks) != [sha256_hex(piece) for piece in split(model, release.chunk_bytes)]:
         raise RefusedError(f"{target.path}: the digests of its pieces are wrong")
 
 

@@ -20,6 +20,7 @@ models/{sha256}.tflite
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -39,6 +40,7 @@ from shared.releases import (
     TARGETS_VALID,
     TIMESTAMP_VALID,
     Release,
+    withdrawn_in,
 )
 
 logger = logging.getLogger(__name__)
@@ -197,6 +199,16 @@ class OnlineRepository:
             "root": (held.root.expires, ROOT_VALID),
             **{name: (role.expires, TARGETS_VALID) for name, role in roles.items()},
         }
+
+    def withdrawn(self) -> Mapping[str, frozenset[int]]:
+        """Return the numbers of withdrawn releases by "task/deployment"; none before `init`.
+
+        Raises:
+            UsageError: the repository is damaged.
+        """
+        if not self.is_initialised:
+            return {}
+        return withdrawn_in(self._load().targets.unrecognized_fields)
 
     def _now(self) -> datetime:
         return metadata.moment(self._clock.utc_us())

@@ -55,7 +55,8 @@ def begin(
     latest = connection.scalar(select(deployments.c.latest_model).filter_by(name=deployment))
     # By its release number, which rises with every release: one that was registered late, after a
     # newer one, is refused by every car that runs the newer.
-    newest = select(models).filter_by(deployment=deployment).order_by(models.c.release_seq.desc())
+    newest = select(models).filter_by(deployment=deployment, withdrawn_utc_us=None)
+    newest = newest.order_by(models.c.release_seq.desc())
     rows = connection.execute(newest.limit(1)).all()
     version = to_promote(
         latest,

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, select
 
 from fleet_server.cars import silence
 from fleet_server.erasure import erasing
-from fleet_server.rollout import steering
+from fleet_server.rollout import steering, withdrawing
+from fleet_server.rollout.withdrawing import Withdrawn
 from fleet_server.running.leases import Lease
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Change, Database
@@ -27,6 +28,7 @@ from shared.clock import Clock
 from shared.errors import RetryLaterError
 
 _SWEEP_US = 3_600_000_000
+_ASK_US = 10_000_000
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +44,16 @@ class Control:
         settings: ServerSettings,
         clock: Clock,
         lease: Lease | None = None,
+        *,
+        withdrawn: Callable[[], Withdrawn] = dict,
     ) -> None:
-        """Decide by `settings`, for as long as `lease` is ours; without one nobody else decides."""
+        """Decide by `settings`, for as long as `lease` is ours; without one nobody else decides.
+
+        `withdrawn` says what the release owner took back.
+        """
+        self._ask_withdrawn = withdrawn
+        self._withdrawn: Withdrawn = {}
+        self._next_ask_us = 0
         self._database = database
         self._lease = lease
         self._clock = clock
@@ -57,6 +67,9 @@ class Control:
             deadline_us=round(settings.rollout_deadline_s * 1e6),
         )
         self._steps: tuple[Step, ...] = (
+            lambda connection, name, now: withdrawing.follow(
+                connection, name, now, self._withdrawn
+            ),
             lambda connection, name, now: steering.begin(connection, name, now, manner),
             lambda connection, name, now: steering.move(connection, name, now, manner),
             steering.steer,
@@ -95,6 +108,10 @@ class Control:
         Raises:
             RetryLaterError: the database cannot be used now.
         """
+        now_us = self._clock.monotonic_us()
+        if now_us >= self._next_ask_us:
+            self._next_ask_us = now_us + _ASK_US
+            self._withdrawn = self._ask_withdrawn()
         with self._database.read() as connection:
             names = connection.scalars(select(deployments.c.name).filter_by(status="active")).all()
         done = [self._take(step, name) for name in names for step in self._steps]

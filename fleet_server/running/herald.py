@@ -152,7 +152,7 @@ class Herald:
             self._released = self._repository.targets()
         for path in wanted - self._sent_models:
             if path in self._released:
-                yield from self._model(self._released[path].manifest.sha256)
+                yield from self._model(self._released[path])
         self._sent_models |= wanted
         if files != self._sent_metadata:
             body = codec.encode(ReleaseMetadata(files=files))
@@ -172,8 +172,9 @@ class Herald:
         self._cleared_models -= wanted
         self._sent_models &= wanted
 
-    def _model(self, sha256: str) -> Iterator[Outgoing]:
-        for number, piece in enumerate(split(self._repository.model(sha256))):
+    def _model(self, release: Release) -> Iterator[Outgoing]:
+        sha256 = release.manifest.sha256
+        for number, piece in enumerate(split(self._repository.model(sha256), release.chunk_bytes)):
             topic = topics.RELEASE_TARGET.topic(sha256=sha256, n=number)
             yield Outgoing(topic=topic, body=piece, retained=True)
 

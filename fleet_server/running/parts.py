@@ -87,12 +87,19 @@ def _leading(context: Context, address: Address) -> Run:
             key=context.key,
             clock=context.clock,
         )
+        control = Control(
+            context.database,
+            context.settings,
+            context.clock,
+            lease,
+            withdrawn=context.repository.withdrawn,
+        )
         connection = _connection(context, replace(address, user=server_user(CONTROL)))
         run_together(
             [
                 ("herald", Bridge(connection, herald, context.clock).run),
                 ("teller", _teller(context).run),
-                ("loop", Control(context.database, context.settings, context.clock, lease).run),
+                ("loop", control.run),
                 ("lease", lambda inner: _watch(context, lease, inner)),
             ],
             stop,

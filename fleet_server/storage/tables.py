@@ -274,11 +274,12 @@ models = Table(
     Column("job", WHOLE),
     need("since_manoeuvre", WHOLE),
     Column("reference_mae", Float),
+    Column("withdrawn_utc_us", WHOLE),
     UniqueConstraint("deployment", "version"),
     sqlite_autoincrement=True,
 )
 """`since_manoeuvre` is the last manoeuvre before the model was there; `reference_mae` its error in
-the field once that was measured, in the task's unit."""
+the field once that was measured, in the task's unit; `withdrawn_utc_us` when it was taken back."""
 
 OPEN_JOB = "state IN ('queued', 'running')"
 

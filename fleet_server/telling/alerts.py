@@ -25,6 +25,7 @@ Kind = Literal[
     "error-risen",
     "sensor-suspected",
     "training-failed",
+    "rollout-paused",
     "car-silent",
     "messages-refused",
     "release-expires",

@@ -4,6 +4,7 @@
     the error of a deployment's latest model rose        critical   it is over, or another is latest
     a range sensor is stuck, noisy or drops out          warning    it is over
     the last training of a deployment failed             warning    another one was asked for
+    a rollout was paused, by its gates or by a person    warning    it goes on, or is over
     nothing was heard of a car for `car_silent_s`        warning    it reports again
     `refused_an_hour` messages of a car were refused     warning    fewer were in the last hour
     signed release metadata is past half of its life     warning    its owner signed it anew
@@ -25,6 +26,7 @@ from fleet_server.releases.online import OnlineRepository
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Database
 from fleet_server.storage.drift_tables import verdicts
+from fleet_server.storage.rollout_tables import rollouts
 from fleet_server.storage.tables import deployments, devices, quarantine, training_jobs
 from fleet_server.telling import alerts
 from fleet_server.telling.alerts import Cause, Kind
@@ -40,7 +42,14 @@ _MOST = 500
 
 _RELEASE: Kind = "release-expires"
 _OF_ROWS: frozenset[Kind] = frozenset(
-    {"error-risen", "sensor-suspected", "training-failed", "car-silent", "messages-refused"}
+    {
+        "error-risen",
+        "sensor-suspected",
+        "training-failed",
+        "rollout-paused",
+        "car-silent",
+        "messages-refused",
+    }
 )
 
 
@@ -89,6 +98,7 @@ class Watch:
         found = [
             *_errors(connection),
             *_failures(connection),
+            *_pauses(connection),
             *_silences(connection, now - round(self._settings.car_silent_s * 1e6)),
             *_refusals(connection, now - _HOUR_US, self._settings.refused_an_hour),
         ]
@@ -160,6 +170,20 @@ def _failures(connection: Connection) -> Iterator[Cause]:
             deployment=row.deployment,
             evidence={"job": row.id, "attempt": row.attempt, "worker": row.worker},
             verdict=row.verdict,
+        )
+
+
+def _pauses(connection: Connection) -> Iterator[Cause]:
+    query = select(rollouts).filter_by(state="paused").order_by(rollouts.c.id).limit(_MOST)
+    for row in connection.execute(query):
+        yield Cause(
+            key=f"rollout-paused/{row.id}",
+            kind="rollout-paused",
+            severity="warning",
+            subject=row.model,
+            reason=f"the rollout in {row.deployment} is paused: {row.reason}"[:300],
+            deployment=row.deployment,
+            evidence={"rollout": row.id, "strategy": row.strategy, "stage": row.stage},
         )
 
 

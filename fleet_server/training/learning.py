@@ -83,7 +83,7 @@ def _is_under_way(connection: Connection, deployment: str) -> bool:
     Another one for the same cause would meet the same cars. One that was tried and dropped is over.
     """
     dropped = select(rollouts.c.model).filter_by(deployment=deployment, state="dropped")
-    newest = select(models.c.sha256).filter_by(deployment=deployment)
+    newest = select(models.c.sha256).filter_by(deployment=deployment, withdrawn_utc_us=None)
     newest = newest.where(models.c.sha256.not_in(dropped))
     newest = newest.order_by(models.c.release_seq.desc()).limit(1)
     latest = connection.scalar(select(deployments.c.latest_model).filter_by(name=deployment))

@@ -42,7 +42,7 @@ def at_server(
     """
     server = Server(url, token)
     try:
-        everyone = list(_enrolled(plan.cars, folder, server, deployment))
+        everyone = list(enrolled(plan.cars, folder, server, deployment))
         clock = TapeClock(real, speed=speed)
         rng = random.Random(plan.seed)  # noqa: S311 - jitter, guards nothing
         prober = Prober(real)
@@ -67,7 +67,7 @@ def at_server(
         server.close()
 
 
-def _enrolled(count: int, folder: Path, server: Server, deployment: str) -> Iterator[Identity]:
+def enrolled(count: int, folder: Path, server: Server, deployment: str) -> Iterator[Identity]:
     """Yield the cars whose homes lie in `folder`, enrolled where they were not yet."""
     if deployment not in {item["name"] for item in server.all("deployments")}:
         server.post("deployments", {"name": deployment, "reason": "a simulated fleet"})

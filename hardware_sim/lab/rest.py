@@ -52,6 +52,10 @@ class Server:
         """Return the JSON answer of `POST /api/v1/{path}`; raises as `get` does."""
         return self._call("POST", path, json=body)
 
+    def put(self, path: str, body: object) -> Any:
+        """Return the JSON answer of `PUT /api/v1/{path}`; raises as `get` does."""
+        return self._call("PUT", path, json=body)
+
     def all(self, path: str, **query: object) -> Iterator[Any]:
         """Yield every item of a list, page by page; raises as `get` does."""
         cursor: object = None

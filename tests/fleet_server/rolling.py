@@ -8,6 +8,7 @@ from sqlalchemy import select
 from fleet_server.cars.twin import Twin
 from fleet_server.rollout import registration
 from fleet_server.rollout.stages import Strategy
+from fleet_server.rollout.withdrawing import Withdrawn
 from fleet_server.running.control import Control
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.rollout_tables import rollouts
@@ -19,10 +20,17 @@ from shared.topics import STATUS, UPDATE
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, manifest
 
 
-def settle(fleet: Fleet, strategy: Strategy = "shadow", **changes: float) -> None:
+def settle(
+    fleet: Fleet,
+    strategy: Strategy = "shadow",
+    *,
+    withdrawn: Withdrawn | None = None,
+    **changes: float,
+) -> None:
     """Let the control loop look until there is nothing left to do."""
     settings = msgspec.structs.replace(ServerSettings(rollout_strategy=strategy), **changes)
-    Control(fleet.database, settings, fleet.clock).settle(threading.Event())
+    control = Control(fleet.database, settings, fleet.clock, withdrawn=lambda: withdrawn or {})
+    control.settle(threading.Event())
 
 
 def register(fleet: Fleet, number: int) -> tuple[str, str]:

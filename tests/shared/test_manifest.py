@@ -109,13 +109,19 @@ def test_sigma_of_0_is_the_whole_range() -> None:
     assert to_sigma(0.0, WALL_DISTANCE) == WALL_DISTANCE.span == 350.0
 
 
-@given(size=st.integers(0, 3 * CHUNK_BYTES + 1))
-def test_the_pieces_of_a_model_are_the_model(size: int) -> None:
+@given(size=st.integers(0, releases.MAX_MODEL_BYTES))
+def test_the_pieces_of_a_model_are_the_model_and_neither_long_nor_many(size: int) -> None:
     model = bytes(size)
     pieces = releases.split(model)
     assert b"".join(pieces) == model
     assert all(0 < len(piece) <= CHUNK_BYTES for piece in pieces)
-    assert len(pieces) == -(-size // CHUNK_BYTES)
+    assert len(pieces) == -(-size // releases.chunk_bytes_of(size)) <= 256
+
+
+def test_a_release_of_before_has_pieces_of_64_kib() -> None:
+    custom = releases.to_custom(MANIFEST, MODEL)
+    del custom["chunk_bytes"]
+    assert releases.from_custom(custom).chunk_bytes == CHUNK_BYTES
 
 
 def test_a_release_survives_in_the_custom_field() -> None:
@@ -141,6 +147,8 @@ def test_a_release_survives_in_the_custom_field() -> None:
         {"manifest": MANIFEST.to_json(), "release_seq": "1", "chunks": []},
         {"manifest": MANIFEST.to_json(), "release_seq": 1, "chunks": "abc"},
         {"manifest": MANIFEST.to_json(), "release_seq": 1, "chunks": ["../x"]},
+        {"manifest": MANIFEST.to_json(), "release_seq": 1, "chunks": [], "chunk_bytes": 1},
+        {"manifest": MANIFEST.to_json(), "release_seq": 1, "chunks": [], "chunk_bytes": 65537},
     ],
 )
 def test_a_custom_field_that_describes_no_release_is_refused(custom: Any) -> None:

@@ -25,7 +25,7 @@ from tests.device.agent.repository import TRAINER, Repository, new_key, sign
 from tests.device.agent.world import SECOND, Car, Fleet, SettableClock, enrolled_home, published
 from tests.device.releases import manifest
 
-OLD, NEW = b"old" * 30_000, b"new" * 50_000
+OLD, NEW = b"old" * 4_000, b"new" * 7_000
 DAYS = timedelta(days=1)
 
 

@@ -14,15 +14,17 @@ from device.home import Home
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from shared.releases import Release, split
+from shared.topics import CHUNK_BYTES
 from tests.device.releases import manifest
 
 MODEL = random.Random(3).randbytes(5 * 65536 + 17)
 SHA = sha256_hex(MODEL)
-PIECES = split(MODEL)
+PIECES = split(MODEL, CHUNK_BYTES)
 
 
 def signed(model: bytes = MODEL) -> SignedRelease:
-    chunks = tuple(sha256_hex(piece) for piece in split(model))
+    """Return a release as those of before, in pieces of 64 KiB."""
+    chunks = tuple(sha256_hex(piece) for piece in split(model, CHUNK_BYTES))
     release = Release(release_seq=1, chunks=chunks, manifest=manifest(model))
     return SignedRelease(release=release, size_bytes=len(model))
 
@@ -143,37 +145,3 @@ def test_silence_makes_requests_rarer() -> None:
     gaps = [b - a for a, b in itertools.pairwise(asked_at)]
     assert gaps[0] <= 6
     assert max(gaps) > 40
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_a_transfer_that_breaks_ten_times_brings_at_most_a_twentieth_more_than_the_model(
-    home: Home, seed: int
-) -> None:
-    """Counted: every byte of every piece that reaches the car, asked for or not.
-
-    What a broken connection had under way, up to the whole window, is lost with it.
-    """
-    rng = random.Random(seed)
-    model = rng.randbytes(2 * 1024 * 1024)
-    pieces, described = split(model), signed(model)
-    breaks = sorted(rng.sample(range(len(pieces)), 10))
-    received_bytes, received, interruptions = 0, 0, 0
-    store, requests = ChunkStore(home, described), Requests(rng)
-    while store.missing:
-        asked = requests.ask(store.missing, 0)
-        for number in asked:
-            received_bytes += len(pieces[number])
-            received += 1
-            store.put(number, pieces[number])
-            requests.answered(number)
-            if interruptions < len(breaks) and received > breaks[interruptions]:
-                interruptions += 1
-                # Every other time the whole car goes, not the connection alone.
-                requests.restart()
-                if interruptions % 2:
-                    store, requests = ChunkStore(home, described), Requests(rng)
-                break
-    store.install()
-    assert interruptions == 10
-    assert received_bytes <= 1.05 * len(model)
-    assert home.model(sha256_hex(model)).read_bytes() == model

@@ -68,7 +68,7 @@ def install(car: Car, target: str, model: bytes = MODEL, *, revision: int = 1) -
     return car.agent.handle(passed(target))
 
 
-NEW = b"new" * 40_000
+NEW = b"new" * 6_000
 SHA_NEW = sha256_hex(NEW)
 
 

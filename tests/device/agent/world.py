@@ -28,7 +28,7 @@ from tests.device.releases import manifest
 from trainer.worker.sign import add_release, load_signer
 
 DEVICE = "car-1"
-MODEL = bytes(range(256)) * 700  # three pieces
+MODEL = bytes(range(256)) * 70  # three pieces
 SECOND = 1_000_000
 DAY = 86_400 * SECOND
 START_UTC_US = 1_790_000_000 * SECOND

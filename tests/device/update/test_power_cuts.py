@@ -32,7 +32,7 @@ from tests.device.update.power_cuts import Cuts, watched
 logger = logging.getLogger(__name__)
 
 OLD = (DATA / "tiny.tflite").read_bytes()
-NEW = OLD + bytes(140_000)
+NEW = OLD + bytes(20_000)
 """The same model in three pieces: what follows a flatbuffer is passed over."""
 
 SHA_OLD, SHA_NEW = TINY.sha256, sha256_hex(NEW)

@@ -14,7 +14,7 @@ from shared.topics import RELEASE_METADATA, RELEASE_TARGET
 from tests.fleet_server.fleet import DEPLOYMENT, Fleet
 from tests.fleet_server.releases.world import World
 
-ONE, TWO = b"1" * 150_000, b"2" * 70_000
+ONE, TWO = b"1" * 20_000, b"2" * 10_000
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from fleet_server.settings import ServerSettings
+from fleet_server.storage.rollout_tables import rollouts
 from fleet_server.storage.tables import devices, training_jobs
 from fleet_server.telling import alerts
 from fleet_server.telling.alerts import Cause
@@ -81,6 +82,30 @@ def test_a_failed_training_alerts_until_another_is_asked_for(fleet: Fleet) -> No
     fleet.clock.now_us += 10_000_000
     turn(teller)
     assert shown(fleet) == [("training-failed", False)]
+
+
+def test_a_paused_rollout_alerts_until_it_goes_on_or_is_over(fleet: Fleet) -> None:
+    rollout = {
+        "deployment": DEPLOYMENT,
+        "model": "ab" * 32,
+        "path": "p",
+        "strategy": "canary",
+        "state": "paused",
+        "stage": 1,
+        "stage_since_utc_us": START_US,
+        "begun_utc_us": START_US,
+        "reason": "of 10 cars 3 refused it",
+    }
+    with fleet.database.write() as connection:
+        connection.execute(insert(rollouts).values(**rollout))
+    teller = teller_of(fleet)
+    turn(teller)
+    assert shown(fleet) == [("rollout-paused", True)]
+    with fleet.database.write() as connection:
+        connection.execute(update(rollouts).values(state="running"))
+    fleet.clock.now_us += 10_000_000
+    turn(teller)
+    assert shown(fleet) == [("rollout-paused", False)]
 
 
 @pytest.mark.parametrize(

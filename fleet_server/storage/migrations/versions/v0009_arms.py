@@ -1,4 +1,4 @@
-"""Two models that share a car's driving: each rollout's share, and how each car is told to draw."""
+"""Two models that share a car's driving, and models that were withdrawn by their owner."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,3 +15,5 @@ def upgrade() -> None:
     op.add_column("rollouts", share)
     op.add_column("desired", sa.Column("share", sa.Float(), nullable=True))
     op.add_column("desired", sa.Column("draw", sa.Text(), nullable=True))
+    whole = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    op.add_column("models", sa.Column("withdrawn_utc_us", whole, nullable=True))

@@ -1,0 +1,132 @@
+"""A proxy between an MQTT client and its broker that counts what passes, and may cut it off.
+
+Laws:
+- every byte passes unchanged, in order; what is counted has been handed on;
+- a PUBLISH is counted under its topic, with its payload's bytes; everything counts as bytes.
+
+MQTT 3.1.1, 2.2: a fixed header (type and flags, remaining length in up to four bytes), then the
+rest; of a PUBLISH the topic comes first.
+"""
+
+import contextlib
+import socket
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+_PUBLISH = 3
+
+
+@dataclass
+class Count:
+    """What passed in one direction; `payload_bytes` and `messages` by topic."""
+
+    bytes: int = 0
+    messages: Counter[str] = field(default_factory=Counter)
+    payload_bytes: Counter[str] = field(default_factory=Counter)
+
+    def on(self, part: str) -> list[str]:
+        """Return the topics with `part` in them."""
+        return [topic for topic in self.messages if part in topic]
+
+
+class Proxy:
+    """Listens on `port` and hands everything on to the broker's, until `close`.
+
+    `up` counts what clients said, `down` what the broker said and was handed on, `lost_bytes` what
+    it said and a cut swallowed. `cut` is asked with the bytes that
+    a connection has brought down so far, before more are handed on; True cuts it.
+    """
+
+    def __init__(self, broker_port: int, *, cut: Callable[[int], bool] | None = None) -> None:
+        """Listen from now on."""
+        self.up, self.down = Count(), Count()
+        self.cuts = self.lost_bytes = 0
+        self._broker_port, self._cut = broker_port, cut
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listener.getsockname()[1])
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more connections, and end those that are open."""
+        self._listener.close()
+        for each in self._open:
+            _end(each)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            broker = socket.create_connection(("127.0.0.1", self._broker_port))
+            self._open += [client, broker]
+            for each in (client, broker):
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for ends in ((client, broker, self.up), (broker, client, self.down)):
+                threading.Thread(target=self._hand_on, args=ends, daemon=True).start()
+
+    def _hand_on(self, source: socket.socket, sink: socket.socket, count: Count) -> None:
+        reader, passed = Packets(count), 0
+        while True:
+            try:
+                # Small reads, so that a cut may fall anywhere.
+                data = source.recv(2048)
+                if not data:
+                    break
+                passed += len(data)
+                if count is self.down and self._cut is not None and self._cut(passed):
+                    self.cuts += 1
+                    self.lost_bytes += len(data)
+                    break
+                sink.sendall(data)
+            except OSError:
+                break
+            reader.feed(data)
+        _end(source)
+        _end(sink)
+
+
+class Packets:
+    """Finds the packets in a stream of bytes and counts them."""
+
+    def __init__(self, count: Count) -> None:
+        """Count into `count`."""
+        self._count = count
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> None:
+        """Take more of the stream."""
+        self._count.bytes += len(data)
+        self._held += data
+        while (size := _size(self._held)) is not None and len(self._held) >= sum(size):
+            header, rest = size
+            if self._held[0] >> 4 == _PUBLISH:
+                self._publish(self._held[0], bytes(self._held[header : header + rest]))
+            del self._held[: header + rest]
+
+    def _publish(self, flags: int, body: bytes) -> None:
+        length = int.from_bytes(body[:2], "big")
+        topic = body[2 : 2 + length].decode()
+        number = 2 if flags & 0b0110 else 0
+        self._count.messages[topic] += 1
+        self._count.payload_bytes[topic] += len(body) - 2 - length - number
+
+
+def _size(held: bytearray) -> tuple[int, int] | None:
+    """Return the bytes of the first packet's header and of its rest, None before both are here."""
+    rest = 0
+    for at in range(1, min(5, len(held))):
+        rest |= (held[at] & 0x7F) << 7 * (at - 1)
+        if not held[at] & 0x80:
+            return at + 1, rest
+    return None
+
+
+def _end(each: socket.socket) -> None:
+    # The other end may have been faster.
+    with contextlib.suppress(OSError):
+        each.shutdown(socket.SHUT_RDWR)
+    each.close()
