@@ -53,14 +53,19 @@ class TfliteModel:
         """Return the estimate for a prepared picture and its standard deviation, in task units.
 
         Raises:
-            RefusedError: the picture is of another shape, or the answer is no number.
+            RefusedError: the picture is of another shape, the model does not run, or its answer
+                is no number.
         """
         if picture.shape != self._picture_shape:
             raise RefusedError(
                 f"a picture of shape {picture.shape}, the model takes {self._picture_shape}"
             )
         self._interpreter.set_tensor(self._input, self._quantised(picture))
-        self._interpreter.invoke()
+        try:
+            self._interpreter.invoke()
+        except (ValueError, RuntimeError) as error:
+            # Some damage shows only where the model is run, though it was loaded.
+            raise RefusedError(f"the model does not run: {error}"[:200]) from None
         value = self._output(self._value, self.manifest.value)
         log_sigma = self._output(self._log_sigma, self.manifest.log_sigma)
         if not (math.isfinite(value) and math.isfinite(log_sigma)):

@@ -35,6 +35,7 @@ from shared.clock import SystemClock
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from shared.manifest import Manifest
+from shared.messages import UploadLevel
 from tests.contracts.brokers import PARKFLEET, running, wait_for
 from tests.rollouts.wire import Count, Proxy
 from trainer.worker.client import Server as TrainerServer
@@ -107,13 +108,20 @@ class World:
             metrics={**plain.metrics, "test_mae": error_mm},
         )
 
-    def enrol(self, count: int, *, manoeuvres: int = 1, weak: Sequence[int] = ()) -> None:
+    def enrol(
+        self,
+        count: int,
+        *,
+        manoeuvres: int = 1,
+        weak: Sequence[int] = (),
+        upload: UploadLevel = "characteristics",
+    ) -> None:
         """Take `count` cars into the fleet; the machines of those in `weak` fail newer models."""
         everyone = remote.enrolled(count, self.folder / "cars", self.operator, DEPLOYMENT)
         for number, who in enumerate(everyone):
             habits = Habits(
                 manoeuvres=manoeuvres,
-                upload="characteristics",
+                upload=upload,
                 errors_mm=self.errors_mm,
                 floor=self.rng.uniform(0.8, 1.25),
             )

@@ -1,5 +1,6 @@
 """Trying a model before it is used, in this process and in the child."""
 
+import random
 import shutil
 import signal
 from pathlib import Path
@@ -127,6 +128,55 @@ def test_rubbish_and_missing_files_are_refused(home: Home) -> None:
     assert try_model(model, manifest, SystemClock()).reason
     manifest.unlink()
     assert try_model(model, manifest, SystemClock()).reason
+
+
+def damaged(seed: int) -> tuple[bytes, Manifest]:
+    """Return a real model with up to eight wrong bytes in its structure, and a manifest for it."""
+    rng, content = random.Random(seed), bytearray((MODELS / "two-floors.tflite").read_bytes())
+    for _ in range(rng.randint(1, 8)):
+        place = rng.choice([rng.randrange(2_000), len(content) - 1 - rng.randrange(6_000)])
+        content[place] = rng.randrange(256)
+    told = Manifest.from_json((MODELS / "two-floors.golden.json").read_bytes())
+    return bytes(content), _of(told, bytes(content))
+
+
+def _of(told: Manifest, content: bytes) -> Manifest:
+    return msgspec.structs.replace(told, sha256=sha256_hex(content), size_bytes=len(content))
+
+
+def put(home: Home, content: bytes, manifest: Manifest) -> None:
+    home.model(manifest.sha256).write_bytes(content)
+    home.manifest(manifest.sha256).write_text(manifest.to_json())
+
+
+def test_what_is_left_of_a_damaged_model_that_was_signed_so_answers_as_its_trainer_or_not_at_all(
+    home: Home,
+) -> None:
+    """Its digest is right: whoever signed it signed the damage."""
+    reasons = []
+    for seed in (*range(24), 152, 319, 375):
+        content, manifest = damaged(seed)
+        put(home, content, manifest)
+        model = home.model(manifest.sha256)
+        verdict = try_model(model, home.manifest(manifest.sha256), SystemClock())
+        reasons.append(verdict.reason)
+        if not verdict.reason:
+            assert verdict.evidence["golden_steps"] <= 2
+    assert sum(map(bool, reasons)) > 12
+    # The last three load, and only running them shows the damage.
+    assert any("does not run" in reason for reason in reasons)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("share", [0.0, 0.5, 0.999])
+def test_the_child_refuses_what_is_left_of_a_model_that_was_cut_and_signed_so(
+    home: Home, share: float
+) -> None:
+    whole = (MODELS / "two-floors.tflite").read_bytes()
+    content = whole[: int(len(whole) * share)]
+    manifest = _of(Manifest.from_json((MODELS / "two-floors.golden.json").read_bytes()), content)
+    put(home, content, manifest)
+    assert finish(ProbeProcess(home, manifest.sha256, SystemClock())).reason
 
 
 @pytest.mark.e2e
