@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from fleet_server import logbook
 from fleet_server.api.access import Guarded, Operator, ReaderOrTrainer, Trainer
-from fleet_server.api.bodies import JobClaim, JobFailure, JobProgress, NewJob
+from fleet_server.api.bodies import Because, JobClaim, JobFailure, JobProgress, NewJob
 from fleet_server.api.context import Context, Served
 from fleet_server.api.filters import OfDeployment, RowId
 from fleet_server.api.links import of_first, of_made
@@ -185,6 +185,29 @@ def report_failure(number: RowId, body: JobFailure, context: Served, _who: Train
             reason=body.reason,
             attempt=body.attempt,
             utc_us=context.clock.utc_us(),
+        )
+    return _job(context, number)
+
+
+@router.post("/training-jobs/{number}/cancel", responses=documented(404, 409))
+def cancel_job(number: RowId, body: Because, context: Served, who: Operator) -> JobView:
+    """End a job that waits or runs; its worker hears of it with its next word.
+
+    The policy counts it as a failure, and may ask again; veto the verdict to have nothing done.
+    """
+    now = context.clock.utc_us()
+    with context.database.write() as connection:
+        said = f"cancelled by {who.name}: {body.reason}"
+        row = jobs.cancel(connection, number, reason=said, utc_us=now)
+        logbook.write(
+            connection,
+            utc_us=now,
+            deployment=row.deployment,
+            kind="cancel-training",
+            reason=body.reason,
+            actor=who.name,
+            evidence={"job": number, "state": row.state, "worker": row.worker},
+            verdict=row.verdict,
         )
     return _job(context, number)
 

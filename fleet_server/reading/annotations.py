@@ -2,8 +2,8 @@
 
 Laws:
 - a pair's record is never changed: what is written to it stands beside it, with its author;
-- nothing learns from it by itself: a person who distrusts labels has the pairs erased, or asks for
-  a training with the reason.
+- a pair that somebody called a bad picture or wrongly labelled is learned by no training that is
+  asked for after that (`storage.trust`); a note changes nothing.
 """
 
 from dataclasses import dataclass

@@ -78,7 +78,7 @@ def _each(
 
 
 OUTCOMES = ("stored", "duplicate", "rejected", "unproven", "over_quota")
-STATES = ("queued", "running", "done", "failed")
+STATES = ("queued", "running", "done", "failed", "cancelled")
 SEVERITIES = ("warning", "critical")
 DELIVERY = ("waiting", "delivered", "given_up")
 

@@ -5,6 +5,7 @@ Laws:
 - a claim is a lease: a worker that falls silent loses the job to the next one that asks, and what
   it sends after that is refused, since each claim has its own `release_seq`;
 - a job that its workers fell silent on again and again is what kills them: it ends as failed;
+- a job that a person cancels is lost to its worker, which hears of it with its next word;
 - a job learns from rows up to its cut and from no later ones, so that its data set can be named;
 - each change is one transaction that ends in a state from which work goes on.
 """
@@ -21,7 +22,7 @@ from shared.errors import RefusedError
 
 _OPEN = ("queued", "running")
 
-ENDED = frozenset({"done", "failed"})
+ENDED = frozenset({"done", "failed", "cancelled"})
 """States that a job does not leave."""
 
 
@@ -187,6 +188,19 @@ def fail(
     """
     held(connection, job, attempt=attempt)
     _change(connection, job, state="failed", message=reason, changed_utc_us=utc_us)
+
+
+def cancel(connection: Connection, job: int, *, reason: str, utc_us: int) -> Row[Any]:
+    """End a job that waits or runs, without a model; return its row as it was.
+
+    Raises:
+        JobError: it has ended already.
+    """
+    row = find(connection, job)
+    if row.state not in _OPEN:
+        raise JobError(f"training job {job} is {row.state} already")
+    _change(connection, job, state="cancelled", message=reason, changed_utc_us=utc_us)
+    return row
 
 
 def finish(

@@ -170,7 +170,7 @@ def _failures(connection: Connection, deployment: str, verdict: int | None) -> t
     row = connection.execute(
         select(func.count(), func.max(training_jobs.c.changed_utc_us)).where(
             training_jobs.c.deployment == deployment,
-            training_jobs.c.state == "failed",
+            training_jobs.c.state.in_(("failed", "cancelled")),
             training_jobs.c.verdict.is_not_distinct_from(verdict),
         )
     ).one()

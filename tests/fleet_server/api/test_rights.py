@@ -58,6 +58,7 @@ RIGHTS: dict[str, frozenset[Role]] = {
     f"POST {V1}/quarantine/{{number}}/replay": OPERATORS,
     f"GET {V1}/training-jobs": ALL,
     f"POST {V1}/training-jobs": OPERATORS,
+    f"POST {V1}/training-jobs/{{number}}/cancel": OPERATORS,
     f"POST {V1}/training-jobs/claim": TRAINERS,
     f"GET {V1}{JOB}": ALL,
     f"GET {V1}{JOB}/events": ALL,

@@ -15,9 +15,9 @@ from fleet_server.training import runs
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from tests.fleet_server.api.conftest import SETTINGS, Login
-from tests.fleet_server.fleet import DEPLOYMENT, Fleet, drive, jpeg, manifest
+from tests.fleet_server.fleet import BOOT, DEPLOYMENT, Fleet, drive, jpeg, manifest
 from trainer.worker import sign
-from trainer.worker.client import JobLostError, Server
+from trainer.worker.client import Job, JobLostError, Server
 
 API = "/api/v1"
 BODY = b"a model" * 1000
@@ -264,6 +264,53 @@ def test_a_kill_between_release_and_registration_is_finished_at_the_next_start(
     (model,) = fleet.queries.models()
     assert (model.sha256, model.job) == (sha256_hex(BODY), job.id)
     assert fleet.queries.training_jobs()[0].state == "done"
+
+
+def test_a_cancelled_job_is_lost_to_its_worker_and_ends_once(
+    client: TestClient, login: Login, fleet: Fleet, control: Control, worker: Server
+) -> None:
+    job = worker.claim("trainer-1")
+    assert job is not None
+    path, why = f"{API}/training-jobs/{job.id}/cancel", {"reason": "a wrong floor"}
+    cancelled = client.post(path, json=why, headers=login("operator"))
+
+    assert cancelled.json()["state"] == "cancelled"
+    assert cancelled.json()["message"] == "cancelled by operator: a wrong floor"
+    with pytest.raises(JobLostError):
+        worker.progress(job, stage="fit", fraction=0.5, message="")
+    assert client.post(path, json=why, headers=login("operator")).status_code == 409
+    assert fleet.queries.decisions(newest=True)[-1].kind == "cancel-training"
+    control.settle(threading.Event())
+    assert [each.state for each in fleet.queries.training_jobs()] == ["cancelled"]
+
+
+def _sequences(worker: Server, job: Job) -> set[int]:
+    return {pair.sample.sequence for pair in worker.pairs(job, None).items}
+
+
+def test_what_a_person_called_bad_is_handed_to_no_later_job(
+    client: TestClient, login: Login, fleet: Fleet, worker: Server
+) -> None:
+    path = f"{API}/samples/car-1/{BOOT}"
+    for sequence, kind in ((1, "bad-picture"), (2, "wrong-label"), (3, "note")):
+        body = {"kind": kind, "text": "a hand", "label": None}
+        for manoeuvre in range(4) if sequence == 1 else ():
+            fleet.send(drive(manoeuvre))
+        answer = client.post(f"{path}/{sequence}/annotations", json=body, headers=login("operator"))
+        assert answer.status_code == 201
+    fleet.clock.now_us += 1
+    Control(fleet.database, SETTINGS, fleet.clock).settle(threading.Event())
+    ask = {"deployment": DEPLOYMENT, "reason": "all the rest"}
+    asked = client.post(f"{API}/training-jobs", json=ask, headers=login("operator"))
+    assert asked.status_code == 201
+    job = worker.claim("trainer-1")
+    assert job is not None
+
+    learned = _sequences(worker, job)
+    assert learned == set(range(40)) - {1, 2}
+    later = {"kind": "bad-picture", "text": "too late", "label": None}
+    client.post(f"{path}/5/annotations", json=later, headers=login("operator"))
+    assert _sequences(worker, job) == learned
 
 
 def test_an_operator_asks_for_a_training_and_no_second_one(
