@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 from fastapi import Depends, Request
 
+from fleet_server.cars.live import Live
 from fleet_server.reading.metrics import Traffic
 from fleet_server.reading.queries import Queries
 from fleet_server.releases.online import OnlineRepository
@@ -23,7 +24,8 @@ class Context:
     """One server's parts. Since the start, `outcomes` counts batches, and `traffic` requests.
 
     `open` counts what is open now: event streams. They end once `stopping` is set. `connections`
-    are those of this process to the broker.
+    are those of this process to the broker. `live` holds the live values of the cars that somebody
+    looks at.
     """
 
     state: Path
@@ -37,6 +39,7 @@ class Context:
     open: Counter[str] = field(default_factory=Counter)
     connections: list[Connection] = field(default_factory=list)
     stopping: threading.Event = field(default_factory=threading.Event)
+    live: Live = field(default_factory=Live)
 
     @property
     def queries(self) -> Queries:

@@ -128,6 +128,9 @@ def find_user(users: Mapping[str, User], name: str) -> User | None:
 CONTROL = "control"
 """The server's process that decides, and speaks for it in all but receipts."""
 
+CONSOLE = "console"
+"""The server's connection that listens to live values for the console's pages."""
+
 INGESTS = 16
 """How many ingest processes one fleet may have; mosquitto knows each by name."""
 
@@ -140,6 +143,7 @@ def ingest_name(number: int) -> str:
 SERVER_USERS: tuple[str, ...] = (
     SERVER_USER,
     server_user(CONTROL),
+    server_user(CONSOLE),
     *(server_user(ingest_name(number)) for number in range(1, INGESTS + 1)),
 )
 """Everybody who speaks for the server."""

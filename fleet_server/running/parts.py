@@ -9,7 +9,8 @@
 Laws:
 - batches alone are shared; everything else at the broker is one process's, which holds a lease;
 - each connection has a name of its own at the broker: that of its user;
-- a second control process waits until the first has ended.
+- a second control process waits until the first has ended;
+- where pages are served, live values are listened to, by one process at a time.
 """
 
 import logging
@@ -18,17 +19,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from fleet_server.api.context import Context
-from fleet_server.broker.users import CONTROL, INGESTS, ingest_name, server_user
+from fleet_server.broker.users import CONSOLE, CONTROL, INGESTS, ingest_name, server_user
 from fleet_server.ingest.taking import Ingest
 from fleet_server.running import leases
 from fleet_server.running.bridge import Bridge, Receiving
 from fleet_server.running.control import Control
 from fleet_server.running.herald import Herald
 from fleet_server.running.leases import Lease
+from fleet_server.running.listening import Listening
+from fleet_server.storage.claims import Claim
 from fleet_server.telling.channels import channels, webhook_key
 from fleet_server.telling.teller import Teller
 from fleet_server.telling.watch import Watch
-from shared.errors import UsageError
+from shared.errors import RetryLaterError, UsageError
 from shared.mqtt import Address, Connection
 
 logger = logging.getLogger(__name__)
@@ -37,12 +40,19 @@ Run = Callable[[threading.Event], None]
 Part = tuple[str, Run]
 
 _JOIN_S = 8.0
+_CLAIM_S = 2.0
 
 
 def all_parts(context: Context, ingest: Ingest, address: Address) -> Iterator[Part]:
     """Yield the parts of a process that does everything."""
     yield "ingest", Bridge(_connection(context, address), Receiving(ingest), context.clock).run
     yield "control", _leading(context, address)
+    yield "live", _listening(context, address)
+
+
+def api_parts(context: Context, address: Address) -> Iterator[Part]:
+    """Yield the part of a process that serves REST and pages."""
+    yield "live", _listening(context, address)
 
 
 def control_parts(context: Context, address: Address) -> Iterator[Part]:
@@ -72,6 +82,31 @@ def _connection(context: Context, address: Address) -> Connection:
     made = Connection(address)
     context.connections.append(made)
     return made
+
+
+def _listening(context: Context, address: Address) -> Run:
+    """Return what listens to live values once no other process does."""
+
+    def run(stop: threading.Event) -> None:
+        claim = _claim(context)
+        while claim is None:
+            if stop.wait(_CLAIM_S):
+                return
+            claim = _claim(context)
+        connection = _connection(context, replace(address, user=server_user(CONSOLE)))
+        try:
+            Listening(connection, context.live, context.clock).run(stop)
+        finally:
+            claim.release()
+
+    return run
+
+
+def _claim(context: Context) -> Claim | None:
+    try:
+        return context.database.claim(CONSOLE)
+    except RetryLaterError:
+        return None
 
 
 def _leading(context: Context, address: Address) -> Run:
