@@ -92,6 +92,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `heartbeat_silence_s`: a connected car that says nothing for so long is shown as silent.
     `event_stream_s`: how long a stream of events stays open; clients connect again.
     `car_silent_s`: a car that nothing was heard of for so long is an alert.
+    `console_guests`: who may look at the console without signing in, as a viewer: who sits at this
+    machine (`loopback`), `nobody` or `everybody`.
+    `console_session_s`: how long a person stays signed in at the console; unused, a twelfth of it.
     `refused_an_hour`: so many refused messages of one car within an hour are an alert.
     `webhooks`: addresses that every alert is sent to, signed; see docs/alerts.md.
     """
@@ -138,6 +141,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     heartbeat_silence_s: PositiveFloat = 30.0
     event_stream_s: PositiveFloat = 300.0
     car_silent_s: PositiveFloat = 86_400.0
+    console_guests: Literal["loopback", "nobody", "everybody"] = "loopback"
+    console_session_s: PositiveFloat = 43_200.0
     refused_an_hour: Positive = 10
     webhooks: tuple[Address, ...] = ()
     mail: MailSettings = MailSettings()

@@ -30,6 +30,14 @@ class Bearer:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Known:
+    """A token in force: its row's id, by which it is looked up again, and whom it stands for."""
+
+    id: int
+    bearer: Bearer
+
+
+@dataclass(frozen=True, kw_only=True)
 class Issued:
     """A new token: its row's id, and the secret, which is shown this once."""
 
@@ -56,7 +64,20 @@ def create(connection: Connection, *, name: str, role: Role, utc_us: int) -> Iss
 
 def bearer(connection: Connection, secret: str) -> Bearer | None:
     """Return whom a token stands for, or None where it is unknown or revoked."""
+    found = known(connection, secret)
+    return None if found is None else found.bearer
+
+
+def known(connection: Connection, secret: str) -> Known | None:
+    """Return a token and whom it stands for, or None where it is unknown or revoked."""
     query = select(tokens).filter_by(sha256=_digest(secret), revoked_utc_us=None)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Known(id=row.id, bearer=Bearer(name=row.name, role=row.role))
+
+
+def in_force(connection: Connection, number: int) -> Bearer | None:
+    """Return whom the token of that id stands for, or None where it is revoked."""
+    query = select(tokens).filter_by(id=number, revoked_utc_us=None)
     row = connection.execute(query).one_or_none()
     return None if row is None else Bearer(name=row.name, role=row.role)
 

@@ -144,6 +144,12 @@ def listed(
     return tuple(_view(row) for row in connection.execute(query))
 
 
+def newest(connection: Connection, device: str, *, limit: int) -> tuple[CommandView, ...]:
+    """Return a car's last orders, the newest first."""
+    query = select(commands).filter_by(device=device).order_by(commands.c.id.desc()).limit(limit)
+    return tuple(_view(row) for row in connection.execute(query))
+
+
 def wait(database: Database, clock: Clock, number: int, *, timeout_s: float) -> CommandView | None:
     """Return the order once it was answered, or as it is after `timeout_s`; None if there is none.
 

@@ -82,8 +82,7 @@ class LogRow:
     """One line of the log of decisions."""
 
     id: int
-    time: str
-    iso_time: str
+    utc_us: int
     kind: str
     text: str
 
@@ -115,7 +114,7 @@ def compose(fleet: Fleet, now_utc_us: int) -> Board:
     numbered = _numbered(fleet.manoeuvres)
     last = {each.view.device: each.view for each in numbered if each.view.mae is not None}
     cars = tuple(
-        _car(device, place % COLOURS, last.get(device.device), unit, now_utc_us)
+        car_row(device, place % COLOURS, last.get(device.device), unit, now_utc_us)
         for place, device in enumerate(fleet.devices)
     )
     lines = tuple(_line(car.name, car.colour, numbered) for car in cars)
@@ -128,6 +127,10 @@ def compose(fleet: Fleet, now_utc_us: int) -> Board:
         log=tuple(_log_row(each) for each in reversed(fleet.decisions)),
         chart_summary=_summary(cars),
     )
+
+
+def _is_whole(fleet: Fleet) -> bool:
+    return fleet.totals.devices <= len(fleet.devices)
 
 
 def _unit(fleet: Fleet) -> str:
@@ -147,6 +150,9 @@ def _numbered(manoeuvres: Sequence[ManoeuvreView]) -> list[_Numbered]:
 
 def _pairs(fleet: Fleet) -> Figure:
     stored = fleet.totals.pairs_stored
+    if not _is_whole(fleet):
+        cars = words.counted(fleet.totals.devices, "car")
+        return Figure(label="Pairs stored", value=words.count(stored), note=f"of {cars}")
     logged = max(sum(each.pairs_logged or 0 for each in fleet.devices), stored)
     missing = logged - stored
     note = f"of {words.count(logged)} logged on the cars"
@@ -161,6 +167,11 @@ def _pairs(fleet: Fleet) -> Figure:
 
 
 def _online(fleet: Fleet) -> Figure:
+    if not _is_whole(fleet):
+        every, there = fleet.totals.devices, fleet.totals.online
+        value = f"{words.count(there)} of {words.count(every)}"
+        note = f"{words.count(every - there)} are away"
+        return Figure(label="Cars online", value=value, note=note, share=there / every)
     away = [each.device for each in fleet.devices if not each.online]
     note = "no car is enrolled yet"
     if fleet.devices:
@@ -213,9 +224,10 @@ def _job(fleet: Fleet) -> Figure:
     return Figure(label=label, value="idle", note=f"last job {ended}")
 
 
-def _car(
+def car_row(
     device: DeviceView, colour: int, last: ManoeuvreView | None, unit: str, now_utc_us: int
 ) -> CarRow:
+    """Return the line of one car, whose last manoeuvre with an error is `last`."""
     model_note = ""
     if device.loaded is None:
         model_note = "parks by its sensor"
@@ -229,7 +241,7 @@ def _car(
         name=device.device,
         colour=colour,
         is_online=device.online,
-        presence="online" if device.online else "away",
+        presence=_presence(device),
         deployment=device.deployment,
         model=words.version(device.loaded_version, device.loaded),
         model_note=model_note,
@@ -238,6 +250,14 @@ def _car(
         queue=words.count(device.queue_depth),
         seen=words.ago(device.last_seen_utc_us, now_utc_us),
     )
+
+
+def _presence(device: DeviceView) -> str:
+    if device.state != "confirmed":
+        return device.state
+    if not device.online:
+        return "away"
+    return "silent" if device.presence == "silent" else "online"
 
 
 def _line(name: str, colour: int, numbered: Sequence[_Numbered]) -> Line:
@@ -290,8 +310,7 @@ def _training_marks(
 def _log_row(decision: DecisionView) -> LogRow:
     return LogRow(
         id=decision.id,
-        time=words.clock_time(decision.utc_us),
-        iso_time=words.iso_time(decision.utc_us),
+        utc_us=decision.utc_us,
         kind=_KINDS.get(decision.kind, decision.kind),
         text=decision.reason,
     )

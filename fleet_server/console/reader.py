@@ -1,11 +1,10 @@
-"""What the console reads, and one complete look at it.
+"""What the first page reads, and one complete look at it.
 
 Laws:
-- a look is taken in a thread of its own and shared by all open pages;
-- what changes only with new manoeuvres is read again only when there are new ones.
+- what changes only with new manoeuvres is read again only when there are new ones;
+- of a large fleet the first cars alone are read here: the page's table is `reading.roll`'s.
 """
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,12 +17,13 @@ from fleet_server.reading.views import (
     RolloutView,
     Totals,
 )
-from shared.clock import Clock
 
 MANOEUVRES_SHOWN = 600
 DECISIONS_SHOWN = 12
 
-_FRESH_US = 900_000
+CARS_SHOWN = 40
+"""Cars that have a line on the chart; the figures name and add up no more than these."""
+
 _PAGE = 100
 
 
@@ -34,8 +34,8 @@ class Reader(Protocol):
         """Return the fleet in numbers."""
         ...
 
-    def devices(self) -> tuple[DeviceView, ...]:
-        """Return the cars."""
+    def devices(self, *, limit: int) -> tuple[DeviceView, ...]:
+        """Return the first cars."""
         ...
 
     def deployments(self) -> tuple[DeploymentView, ...]:
@@ -72,31 +72,6 @@ class Fleet:
     job: JobView | None
 
 
-class Looks:
-    """Looks at the fleet, at most one a second however many pages are open."""
-
-    def __init__(self, reader: Reader, clock: Clock) -> None:
-        """Look through `reader`; `clock` says how old a look is."""
-        self._reader = reader
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._last: Fleet | None = None
-        self._taken_us = 0
-
-    async def fleet(self) -> Fleet:
-        """Return a look that is not older than a second.
-
-        Raises:
-            RetryLaterError: the database is busy or gone for the moment.
-        """
-        async with self._lock:
-            now_us = self._clock.monotonic_us()
-            if self._last is None or now_us - self._taken_us >= _FRESH_US:
-                self._last = await asyncio.to_thread(look, self._reader, self._last)
-                self._taken_us = now_us
-            return self._last
-
-
 def look(reader: Reader, before: Fleet | None = None) -> Fleet:
     """Return a look at the fleet; `before` spares reading again what cannot have changed.
 
@@ -106,7 +81,7 @@ def look(reader: Reader, before: Fleet | None = None) -> Fleet:
     totals = reader.totals()
     fleet = Fleet(
         totals=totals,
-        devices=reader.devices(),
+        devices=reader.devices(limit=CARS_SHOWN),
         deployments=reader.deployments(),
         rollouts=reader.rollouts(),
         manoeuvres=(),

@@ -23,6 +23,22 @@ MARK = (
 FAVICON = MARK.format(wall="#7b8794", car="#0e8c87")
 
 
+_SCHEME = """
+(() => {
+  const root = document.documentElement;
+  const kept = () => localStorage.getItem("parkfleet-scheme") ?? "";
+  root.dataset.scheme = kept();
+  addEventListener("click", (event) => {
+    if (!event.target.closest?.("[data-scheme-next]")) return;
+    const isDark = getComputedStyle(document.body).colorScheme === "dark" ||
+      (kept() === "" && matchMedia("(prefers-color-scheme: dark)").matches);
+    localStorage.setItem("parkfleet-scheme", isDark ? "light" : "dark");
+    root.dataset.scheme = kept();
+  });
+})();
+"""
+
+
 class Text(TextElement):
     """An element of any tag that holds plain text."""
 
@@ -53,7 +69,8 @@ def show(element: ui.element, visible: bool) -> None:
 
 
 def dress() -> None:
-    """Give the page its style sheet."""
+    """Give the page its style sheet, and the scheme that its reader chose."""
+    ui.add_head_html(f"<script>{_SCHEME}</script>")
     ui.add_css(Path(__file__).with_name("theme.css").read_text(encoding="utf-8"))
 
 

@@ -49,6 +49,23 @@ def ago(moment_us: int | None, now_us: int) -> str:
     return f"{counted(seconds // 86_400, 'day')} ago"
 
 
+def date_time(moment_us: int) -> str:
+    """Return a UTC moment as people write it."""
+    return f"{datetime.fromtimestamp(moment_us // _SECOND_US, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def size(number: int | None) -> str:
+    """Return a number of bytes."""
+    if number is None:
+        return UNKNOWN
+    value = float(number)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if value < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
 def clock_time(moment_us: int) -> str:
     """Return the time of day of a UTC moment."""
     return f"{datetime.fromtimestamp(moment_us / _SECOND_US, UTC):%H:%M:%S}"

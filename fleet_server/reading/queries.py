@@ -174,12 +174,18 @@ class Queries:
         )
 
     def training_jobs(
-        self, *, deployment: str | None = None, after: int = 0, limit: int = 100
+        self,
+        *,
+        deployment: str | None = None,
+        after: int = 0,
+        limit: int = 100,
+        newest: bool = False,
     ) -> tuple[JobView, ...]:
         """Return the training jobs."""
         query = select(training_jobs).where(*equal(training_jobs, deployment=deployment))
         with self._database.read() as connection:
-            return views(JobView, page(connection, query, training_jobs, after, limit))
+            rows = page(connection, query, training_jobs, after, limit, newest=newest)
+            return views(JobView, rows)
 
     def decisions(
         self,

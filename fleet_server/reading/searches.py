@@ -7,6 +7,7 @@ Laws:
 - times are those of receipt, which grow with the row ids as long as the server's clock does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +85,55 @@ def one(database: Database, key: SampleKey) -> SampleView | None:
     with database.read() as connection:
         row = connection.execute(pairs_after(where, 0, None, 1)).one_or_none()
     return None if row is None else _view(row)
+
+
+def newest(
+    database: Database,
+    *,
+    device: str | None = None,
+    deployment: str | None = None,
+    limit: int,
+    has_picture: bool = False,
+) -> tuple[SampleView, ...]:
+    """Return the last pairs, the newest first; with `has_picture`, those whose picture came."""
+    where = equal(samples, device=device, deployment=deployment)
+    query = pairs_after(where, 0, None, limit).order_by(None)
+    if has_picture:
+        query = query.where(pictures.c.id.is_not(None))
+    with database.read() as connection:
+        rows = connection.execute(query.order_by(samples.c.id.desc())).all()
+    return tuple(_view(row) for row in rows)
+
+
+def browse(
+    database: Database,
+    wanted: Wanted,
+    keep: Callable[[SampleView], bool],
+    *,
+    before: int | None,
+    limit: int,
+) -> Found:
+    """Return up to `limit` pairs that `keep` takes, newest first; `next_after` asks for older ones.
+
+    It is the row id to look before, None where all was looked through.
+    """
+    with database.read() as connection:
+        where, residual = _conditions(connection, wanted)
+        if before is not None:
+            where.append(samples.c.id < before)
+        oldest = select(samples.c.id).where(*where).order_by(samples.c.id.desc())
+        least: int | None = connection.scalar(oldest.offset(SCAN - 1).limit(1))
+        if least is not None:
+            where.append(samples.c.id >= least)
+        query = pairs_after([*where, *residual], 0, None, SCAN).order_by(None)
+        items: list[SampleView] = []
+        for row in connection.execute(query.order_by(samples.c.id.desc())):
+            view = _view(row)
+            if keep(view):
+                items.append(view)
+            if len(items) == limit:
+                return Found(items=tuple(items), next_after=view.id)
+    return Found(items=tuple(items), next_after=least)
 
 
 def batch(database: Database, sha256: str) -> BatchView | None:

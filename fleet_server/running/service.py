@@ -166,7 +166,7 @@ def application(server: Server) -> FastAPI:
     if server.role not in _WITH_REST:
         return create_probes(server.context)
     app = create_app(server.context)
-    console.mount(app, server.context.queries)
+    console.mount(app, server.context)
     return app
 
 
@@ -179,7 +179,7 @@ def _parts(server: Server) -> Iterator[parts.Part]:
         case "control":
             return parts.control_parts(server.context, server.address)
         case "api":
-            return iter(())
+            return parts.api_parts(server.context, server.address)
 
 
 def _thread(

@@ -1,169 +1,94 @@
-"""A process of its own that serves the console over a real database: `served.py FILE PORT`.
+"""A process of its own that serves the whole application over a state folder: `served.py DIR PORT`.
 
-`seed` fills such a database with two cars, one of them away and a version behind.
+`fill` makes such a folder: the history of `tests.fleet_server.api.history`, which came in through
+real ingest, REST and control, a car that is online, a message that was refused, and a token for
+each role.
 """
 
 import sys
+from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
 import uvicorn
-from fastapi import FastAPI
-from sqlalchemy import insert
+from fastapi.testclient import TestClient
 
-from fleet_server.console import mount
-from fleet_server.reading.queries import Queries
-from fleet_server.storage import tables
+from fleet_server import console, settings, tokens
+from fleet_server.api.app import create_app
+from fleet_server.api.context import Context
+from fleet_server.cars.twin import Twin
+from fleet_server.releases.online import OnlineRepository
+from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Database
-from fleet_server.storage.intake import Received, accept, store
+from fleet_server.tokens import Role
 from shared import codec
 from shared.clock import SystemClock
-from shared.ids import sha256_hex
-from shared.messages import Batch
-from shared.samples import Estimate, Latency, ManoeuvreEnd, Sample
+from shared.messages import Presence
 from shared.signing import SigningKey
-from shared.task import WALL_DISTANCE
+from shared.topics import BATCH, PRESENCE
+from tests.fleet_server.api import history
+from tests.fleet_server.api.conftest import context_of, headers_of
+from tests.fleet_server.fleet import BOOT, START_US, Fleet, VirtualClock
 
-BOOT = "00000001-0a0b0c0d"
-V1, V2 = "1" * 64, "2" * 64
-ERRORS_MM = {
-    ("car-1", V1): (4.0, 21.0),
-    ("car-1", V2): (5.0,),
-    ("car-2", V1): (6.0, 24.0),
-}
+SERVER_KEY = b"s" * 32
+HOUR_US = 3_600_000_000
 
 
-def seed(path: Path) -> None:
-    """Create the database at `path`."""
-    database = Database.open(path, SystemClock())
-    now_us = SystemClock().utc_us()
-    with database.write() as connection:
-        connection.execute(
-            insert(tables.deployments).values(
-                name="garage",
-                task=msgspec.json.encode(WALL_DISTANCE).decode(),
-                latest_model=V2,
-                created_utc_us=now_us,
-            )
+@dataclass
+class Filled:
+    """A state folder, and a token's secret for each role; `models` are digests by version."""
+
+    state: Path
+    secrets: dict[Role, str]
+    models: list[str]
+
+
+def fill(state: Path, releases: Path) -> Filled:
+    """Fill the folder `state`; what happened there happened within the last hour."""
+    fleet = Fleet(state, VirtualClock(SystemClock().utc_us() - HOUR_US))
+    fleet.add_car()
+    context = context_of(fleet, releases)
+    roles: tuple[Role, ...] = ("viewer", "operator", "admin", "trainer")
+    with TestClient(create_app(context)) as client:
+        made = history.make(
+            fleet,
+            client,
+            context,
+            releases,
+            trainer=headers_of(fleet, "trainer"),
+            reader=headers_of(fleet, "viewer"),
         )
-        for version, digest in ((1, V1), (2, V2)):
-            connection.execute(
-                insert(tables.models).values(
-                    sha256=digest,
-                    deployment="garage",
-                    version=version,
-                    release_seq=version,
-                    path=f"garage/{digest}.tflite",
-                    manifest="{}",
-                    registered_utc_us=now_us,
-                    since_manoeuvre=0,
-                )
-            )
-        for name, loaded in (("car-1", V2), ("car-2", V1)):
-            connection.execute(
-                insert(tables.devices).values(
-                    name=name,
-                    public_key=SigningKey.generate().public.raw,
-                    deployment="garage",
-                    enrolled_utc_us=now_us,
-                    online=name == "car-1",
-                    last_seen_utc_us=now_us,
-                    loaded=loaded,
-                )
-            )
-        connection.execute(
-            insert(tables.decisions),
-            [_decision("retrain", "error risen", None), _decision("promote", "newest", V2)],
-        )
-    drive(database, ERRORS_MM)
-    database.close()
+    fleet.ingest.take(BATCH.topic(id="car-2"), b"no batch at all")
+    there = Presence(device="car-1", boot=BOOT, connection=1, online=True)
+    Twin(fleet.database, fleet.clock).take(PRESENCE, "car-1", codec.encode(there))
+    with fleet.database.write() as connection:
+        secrets = {
+            role: tokens.create(connection, name=f"a-{role}", role=role, utc_us=START_US).secret
+            for role in roles
+        }
+    fleet.close()
+    return Filled(state=state, secrets=secrets, models=made.models)
 
 
-def drive(
-    database: Database, errors: dict[tuple[str, str], tuple[float, ...]], first: int = 1
-) -> None:
-    """Store a manoeuvre of two samples for each error, numbered from `first` for each car."""
-    numbers: dict[str, int] = {}
-    for (device, model), values in errors.items():
-        for error in values:
-            number = numbers[device] = numbers.get(device, first - 1) + 1
-            batch = Batch(
-                device=device,
-                samples=tuple(_sample(device, number, i, model, error) for i in range(2)),
-                manoeuvres=(_end(device, number),),
-            )
-            body = codec.encode(batch)
-            received = Received(
-                device=device,
-                topic="",
-                body=body,
-                sha256=sha256_hex(body),
-                utc_us=SystemClock().utc_us(),
-            )
-            with database.write() as connection:
-                store(connection, [accept(batch, received)])
-
-
-def _decision(kind: str, reason: str, model: str | None) -> dict[str, object]:
-    return {
-        "utc_us": SystemClock().utc_us(),
-        "deployment": "garage",
-        "actor": "server",
-        "kind": kind,
-        "reason": reason,
-        "evidence": "{}",
-        "model": model,
-    }
-
-
-def _sample(device: str, manoeuvre: int, place: int, model: str, error: float) -> Sample:
-    return Sample(
-        task=WALL_DISTANCE.name,
-        device=device,
-        boot=BOOT,
-        sequence=manoeuvre * 10 + place,
-        monotonic_us=0,
-        utc_us=0,
-        clock_synced=True,
-        manoeuvre=manoeuvre,
-        source="model",
-        deployment="garage",
-        desired_revision=1,
-        camera="camera",
-        calibration="none",
-        label=100.0,
-        label_unit="mm",
-        sensor_status="ok",
-        skew_us=0,
-        estimates=(Estimate(model=model, value=100.0 + error),),
-        characteristics=None,
-        latency=Latency(frame_age_us=0, preprocess_us=0, inference_us=0),
-        picture_sha256=None,
+def context_at(state: Path, given: ServerSettings) -> Context:
+    """Return the parts of a server over a filled folder."""
+    clock = SystemClock()
+    return Context(
+        state=state,
+        settings=given,
+        database=Database.open(state / "server.sqlite", clock),
+        repository=OnlineRepository.open(state, clock),
+        key=SigningKey(SERVER_KEY),
+        clock=clock,
+        outcomes=Counter(),
     )
 
 
-def _end(device: str, manoeuvre: int) -> ManoeuvreEnd:
-    return ManoeuvreEnd(
-        task=WALL_DISTANCE.name,
-        device=device,
-        boot=BOOT,
-        manoeuvre=manoeuvre,
-        deployment="garage",
-        source="model",
-        started_utc_us=0,
-        ended_utc_us=0,
-        clock_synced=True,
-        pairs=2,
-        reason="target",
-        stop_label=40.0,
-        stop_estimate=41.0,
-    )
-
-
-def main(path: str, port: str) -> None:
+def main(state: str, port: str) -> None:
     """Serve until the process is ended."""
-    app = FastAPI()
-    mount(app, Queries(Database.open(Path(path), SystemClock())))
+    context = context_at(Path(state), settings.load(Path(state), {}))
+    app = create_app(context)
+    console.mount(app, context)
     uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
 
 

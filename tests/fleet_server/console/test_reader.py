@@ -1,7 +1,6 @@
-import asyncio
 from dataclasses import dataclass, field, replace
 
-from fleet_server.console.reader import Fleet, Looks, look
+from fleet_server.console.reader import CARS_SHOWN, Fleet, look
 from fleet_server.reading.views import (
     DecisionView,
     DeploymentView,
@@ -11,7 +10,7 @@ from fleet_server.reading.views import (
     RolloutView,
     Totals,
 )
-from tests.fleet_server.console.fleets import RUNNING, SECOND_US, StandingClock, running_fleet
+from tests.fleet_server.console.fleets import RUNNING, running_fleet
 
 
 @dataclass
@@ -26,8 +25,9 @@ class CountingReader:
         self.asked.append("totals")
         return self.fleet.totals
 
-    def devices(self) -> tuple[DeviceView, ...]:
-        return self.fleet.devices
+    def devices(self, *, limit: int) -> tuple[DeviceView, ...]:
+        assert limit == CARS_SHOWN
+        return self.fleet.devices[:limit]
 
     def deployments(self) -> tuple[DeploymentView, ...]:
         return self.fleet.deployments
@@ -75,18 +75,3 @@ def test_a_known_job_is_read_again_since_it_moves_on() -> None:
 
     assert later.job is not None
     assert later.job.fraction == 0.9
-
-
-def test_many_pages_cost_one_look_a_second() -> None:
-    clock = StandingClock()
-    reader = CountingReader(running_fleet())
-    looks = Looks(reader, clock)
-
-    async def pages() -> None:
-        await asyncio.gather(*(looks.fleet() for _ in range(20)))
-        clock.now_us += SECOND_US
-        await asyncio.gather(*(looks.fleet() for _ in range(20)))
-
-    asyncio.run(pages())
-
-    assert reader.asked.count("totals") == 2
