@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
 import numpy as np
 from PIL import Image
 from selenium import webdriver
@@ -29,7 +28,7 @@ from shared import codec
 from shared.clock import SystemClock
 from shared.ids import sha256_hex
 from shared.messages import Batch, Presence, UpdateEvent
-from shared.samples import Estimate, Picture, Sample
+from shared.samples import Estimate, Picture
 from shared.signing import SigningKey
 from shared.task import WALL_DISTANCE
 from shared.topics import PRESENCE, UPDATE
@@ -92,6 +91,11 @@ def _drive(fleet: Fleet, car: str, scene: str, model: str) -> None:
 
 def _film(fleet: Fleet, car: str, deployment: str, scene: str, model: str) -> None:
     random = np.random.default_rng(len(car) + ord(car[-1]))
+
+    def answer(label: float) -> tuple[Estimate, ...]:
+        guess = round(label + float(random.normal(0.0, 3.0)), 1)
+        return (Estimate(model=model, value=guess, sigma=3.0),)
+
     for number, reel in enumerate(reels.render(scenes.load(scene), count=6, seed=ord(car[-1]))):
         log = Log(
             device=car,
@@ -101,10 +105,9 @@ def _film(fleet: Fleet, car: str, deployment: str, scene: str, model: str) -> No
             manoeuvre=100 + number,
             first_sequence=100 + number * 100,
             started_us=START_US,
-            model=model,
+            answer=answer,
         )
-        logged, end = reels.pairs(reel, log)
-        pairs = [(_guessed(sample, model, random), jpeg) for sample, jpeg in logged]
+        pairs, end = reels.pairs(reel, log)
         fleet.send(
             Batch(
                 device=car,
@@ -124,13 +127,6 @@ def _film(fleet: Fleet, car: str, deployment: str, scene: str, model: str) -> No
             )
         )
         fleet.clock.now_us += 30_000_000
-
-
-def _guessed(sample: Sample, model: str, random: np.random.Generator) -> Sample:
-    value = (sample.label or 0.0) + float(random.normal(0.0, 3.0))
-    return msgspec.structs.replace(
-        sample, estimates=(Estimate(model=model, value=round(value, 1), sigma=3.0),)
-    )
 
 
 def _try(fleet: Fleet, model: str) -> None:
