@@ -18,7 +18,6 @@ from collections import Counter
 from typing import Any, Final
 
 import msgspec
-from mlflow import MlflowClient
 
 from hardware_sim.lab.fleet import Car, Fleet, Floor
 from hardware_sim.lab.report import Check, checks_table
@@ -174,6 +173,8 @@ class Killing:
         self._fleet.processes.stop("trainer")
         uri = f"sqlite:///{self._fleet.trainer_state / 'mlflow.sqlite'}"
         with quiet():
+            from mlflow import MlflowClient
+
             client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             versions = client.search_model_versions()
             experiments = [each.experiment_id for each in client.search_experiments()]

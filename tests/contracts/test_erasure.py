@@ -240,6 +240,7 @@ class _Dying(Database):
             yield connection
 
 
+@pytest.mark.slow
 def test_after_a_kill_before_any_commit_it_goes_on_and_ends_the_same(
     store: Store, fleet: Fleet
 ) -> None:

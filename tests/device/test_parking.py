@@ -103,6 +103,7 @@ def observations(raw: list[dict[str, object]]) -> list[Observation]:
     return seen
 
 
+@pytest.mark.slow
 @given(moments)
 def test_the_car_moves_only_while_reversing_never_forward_and_never_above_the_law(
     raw: list[dict[str, object]],
@@ -116,6 +117,7 @@ def test_the_car_moves_only_while_reversing_never_forward_and_never_above_the_la
             assert taken.speed_mm_s <= speed_law(left_mm, RULES)
 
 
+@pytest.mark.slow
 @given(moments)
 def test_every_change_of_state_is_in_the_table(raw: list[dict[str, object]]) -> None:
     allowed = {(before, after) for (before, _), after in TABLE.items()}
@@ -126,6 +128,7 @@ def test_every_change_of_state_is_in_the_table(raw: list[dict[str, object]]) -> 
         before = taken.parking.state
 
 
+@pytest.mark.slow
 @given(moments)
 def test_a_manoeuvre_that_began_ends_exactly_once_and_with_a_reason(
     raw: list[dict[str, object]],
@@ -154,6 +157,7 @@ def test_any_fault_and_any_stop_cut_the_motors_in_the_same_turn(
             assert taken.speed_mm_s == 0.0
 
 
+@pytest.mark.slow
 @given(moments)
 def test_nothing_resumes_by_itself(raw: list[dict[str, object]]) -> None:
     silent = [replace(seen, start=None) for seen in observations(raw)]

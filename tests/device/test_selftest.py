@@ -288,6 +288,7 @@ def test_a_damaged_model_and_a_crowded_disk_fail(tmp_path: Path) -> None:
     assert "disk_spare_mb" in lines["disk"]
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_object_and_ends_by_its_verdict(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

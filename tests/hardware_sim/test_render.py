@@ -101,6 +101,7 @@ def test_the_floor_moves_under_the_car() -> None:
     assert np.abs(here - there)[40:].mean() > 3.0
 
 
+@pytest.mark.slow
 def test_the_red_floor_raises_saturation_strongly_and_brightness_hardly() -> None:
     beige, red = (
         np.array([Renderer(scenes.load(name), 1).picture(mm) for mm in range(40, 350, 10)])

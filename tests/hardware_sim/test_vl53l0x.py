@@ -101,6 +101,7 @@ def test_a_target_just_beyond_its_reach_is_too_noisy_and_reads_8191() -> None:
     assert sensor.range == 8191
 
 
+@pytest.mark.slow
 def test_noise_grows_with_the_distance_and_shrinks_with_the_budget() -> None:
     scene = exact_scene(noise_floor_mm=1.5, noise_far=3.33e-5)
     bus, world, _ = _bus(scene)

@@ -32,6 +32,7 @@ def test_an_example_survives_the_wire(message: messages.Message) -> None:
     assert decode(type(message), codec.encode(message)) == message
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(message=everything)
 def test_any_message_survives_the_wire_and_always_has_the_same_bytes(

@@ -15,6 +15,7 @@ from shared.picture import decode_jpeg
 from tests.device.fakes import FRAME_US, TINY, Car, World
 
 
+@pytest.mark.slow
 def test_by_sensor_the_car_stops_within_millimetres_of_the_target(tmp_path: Path) -> None:
     stops = []
     for seed in range(8):
@@ -133,6 +134,7 @@ def test_a_car_whose_model_contradicts_the_sensor_comes_near_slowly_and_stops(
     assert max(driven[30:]) < 0.2 < max(driven[:30])
 
 
+@pytest.mark.slow
 def test_a_model_that_sees_the_wall_too_far_never_touches_it(tmp_path: Path) -> None:
     for bias_mm in range(10, 120, 10):
         car = Car(tmp_path / str(bias_mm), World(camera_bias_mm=float(bias_mm)))

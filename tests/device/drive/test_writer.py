@@ -86,6 +86,7 @@ def test_numbers_are_kept_for_the_day_when_a_tally_can_be_read_again(tmp_path: P
     journal.close()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(steps=st.lists(STEPS, max_size=30))
 def test_what_was_given_is_stored_or_counted(

@@ -272,6 +272,7 @@ for number in range(100_000):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kills", [3])
 def test_what_was_appended_survives_a_kill_at_any_instant(tmp_path: Path, kills: int) -> None:
     path = tmp_path / "journal.sqlite"

@@ -177,6 +177,7 @@ def test_room_costs_as_many_pairs_as_it_takes_whatever_their_pictures_weigh(
     assert 90 <= gone <= 150
 
 
+@pytest.mark.slow
 def test_looking_for_what_may_go_keeps_nobody_from_writing(path: Path, journal: Journal) -> None:
     samples = [sample(number) for number in range(4_000)]
     fill(journal, samples)

@@ -238,6 +238,7 @@ def _conflicting(fleet: Fleet, number: int) -> bytes:
     return fleet.sealed(Batch(device="car-1", samples=(sample(0, label=100.0 + number),)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "make",
     [

@@ -186,6 +186,7 @@ def test_any_bytes_as_metadata_are_refused_and_nothing_else(world: World, data: 
         world.repository.accept(role="trainer-1", role_metadata=data, model=MODEL)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
