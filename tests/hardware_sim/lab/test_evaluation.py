@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from hardware_sim import scene
-from hardware_sim.lab import evaluation_cli, evaluation_report, phases, recorded_phase
+from hardware_sim.lab import (
+    evaluation_checks,
+    evaluation_cli,
+    evaluation_report,
+    phases,
+    recorded_phase,
+)
 from hardware_sim.lab.evaluation import Done
 from hardware_sim.lab.measure import Pair
 from hardware_sim.lab.phases import PHASES, Plan
@@ -86,7 +92,7 @@ def _story() -> tuple[list[Done], Pairs]:
 
 def _checks(done: list[Done], pairs: Pairs) -> dict[str, Check]:
     rows = [evaluation_report.row_of(one, done[:at], pairs) for at, one in enumerate(done)]
-    return {each.name: each for row in rows for each in evaluation_report.checks_of(row)}
+    return {each.name: each for row in rows for each in evaluation_checks.checks_of(row)}
 
 
 def test_a_phase_tells_errors_cause_delay_and_the_seconds_of_each_stage() -> None:
@@ -138,12 +144,12 @@ def test_a_loop_that_was_not_closed_meets_nothing() -> None:
 
 def test_what_is_found_where_nothing_changed_is_a_false_alarm_and_a_note_is_none() -> None:
     done, pairs = _story()
-    assert evaluation_report.false_alarms(done, pairs).value == 0.0
+    assert evaluation_checks.false_alarms(done, pairs).value == 0.0
     done[2].verdicts = [_verdict("appearance-changed", kind="change")]
-    assert evaluation_report.false_alarms(done, pairs).value == 0.0
+    assert evaluation_checks.false_alarms(done, pairs).value == 0.0
     done[1].strays = [_verdict("unnamed")]
     driven = 5  # after, again, after, the focus, the mended sensor: a manoeuvre each
-    assert evaluation_report.false_alarms(done, pairs).value == pytest.approx(1000.0 / driven)
+    assert evaluation_checks.false_alarms(done, pairs).value == pytest.approx(1000.0 / driven)
 
 
 def test_the_report_holds_the_table_the_checks_and_the_plots(tmp_path: Path) -> None:
