@@ -13,23 +13,20 @@ Laws:
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from hardware_sim.lab.fleet import Car, Fleet, Floor
+from hardware_sim.lab.crew import DRIVE_S, Crew
+from hardware_sim.lab.fleet import Fleet
 from hardware_sim.lab.observe import Observer
 from hardware_sim.lab.phases import CARS, Phase, Plan
 from hardware_sim.lab.processes import WaitTimeoutError
-from hardware_sim.lab.stretches import Measurement
+from hardware_sim.lab.stretches import Done, Measurement, Tell
 from hardware_sim.scene import SCENES
 from shared.clock import Clock
-from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
 
-T = TypeVar("T")
-
 POLICY: Final = frozenset(
-    {
+    [
         "train-first",
         "retrain",
         "propose",
@@ -38,55 +35,16 @@ POLICY: Final = frozenset(
         "check-sensor",
         "check-model",
         "nothing",
-    }
+        "approve",
+    ]
 )
-"""What the server's policy decides, of all that its log book has."""
+"""What the policy decides, and people about it, of all that the log book has."""
 
-_DRIVE_S: Final = 300.0
 _ASK_S: Final = 120.0
 _TRAIN_S: Final = 400.0
 _TRIAL_S: Final = 120.0
 _LOOKS_S: Final = 5.0
 """Ten of the server's looks at what was committed."""
-_MANY: Final = 100
-"""More manoeuvres than anything takes that they are driven for: the next order ends them."""
-
-
-@dataclass
-class Done:
-    """What a phase left: its measurements, verdicts, decisions and times in UTC microseconds.
-
-    `strays` are verdicts of stretches in which nothing changed any more. `opened` are the verdicts
-    of the phase that are not cleared at its end.
-    """
-
-    phase: Phase
-    before: Measurement | None = None
-    after: Measurement | None = None
-    again: list[Measurement] = field(default_factory=list)
-    verdicts: list[dict[str, Any]] = field(default_factory=list)
-    strays: list[dict[str, Any]] = field(default_factory=list)
-    opened: int = 0
-    decisions: list[dict[str, Any]] = field(default_factory=list)
-    manoeuvres: list[dict[str, Any]] = field(default_factory=list)
-    times_us: dict[str, int] = field(default_factory=dict)
-    seconds: float = 0.0
-
-
-class Tell:
-    """Hears how an evaluation goes; this one says nothing."""
-
-    def phase(self, phase: Phase) -> None:
-        """A phase begins."""
-
-    def stage(self, what: str, manoeuvres: int = 0) -> None:
-        """A stage of it begins, with so many manoeuvres to drive."""
-
-    def driven(self, manoeuvres: int) -> None:
-        """So many of the stage's manoeuvres are driven."""
-
-    def done(self, done: Done) -> None:
-        """The phase is over."""
 
 
 class Evaluation:
@@ -103,7 +61,6 @@ class Evaluation:
         """Take the parts; nothing happens yet."""
         self._fleet, self._plan, self._clock = fleet, plan, clock
         self._tell, self._keep = tell, keep
-        self._cars: list[Car] = []
         self._model: str | None = None
         self.deployment = ""
 
@@ -142,21 +99,16 @@ class Evaluation:
             body = {"name": self.deployment, "reason": "an evaluation begins"}
             self._fleet.server.post("deployments", body)
         self._fleet.start_trainer()
-        for place, name in enumerate(CARS):
-            self._add(name, place)
+        self._crew = Crew(self._fleet, self.deployment, self._tell, self._plan.seed)
+        for name in CARS:
+            self._crew.add(name)
         self._model = self.observer.newest_model()
-
-    def _add(self, name: str, place: int) -> None:
-        car = self._fleet.add_car(name, self.deployment)
-        self._fleet.start_agent(car)
-        self._fleet.start_drive(car, speed=0.0, seed=self._plan.seed * 100 + place)
-        self._cars.append(car)
 
     def _first(self, phase: Phase) -> Done:
         done = Done(phase=phase)
         self._drive("learn by range sensor", phase, self._plan.learn, by="park_by_sensor")
         self._tell.stage("the first model: decided, trained, signed, loaded")
-        self._model = self._loaded(None, _TRAIN_S)
+        self._model = self._crew.loaded(None, _TRAIN_S)
         done.after = self._drive("after", phase, self._plan.measure)
         self._close(done, known=set(), since=0)
         return done
@@ -201,14 +153,16 @@ class Evaluation:
         done = Done(phase=phase)
         since = len(self.observer.decisions())
         known = {each["id"] for each in self._verdicts()}
-        self._tell.stage(f"{len(phase.floors) - len(self._cars)} more cars join")
-        for place in range(len(self._cars), len(phase.floors)):
-            self._add(f"car-{place + 1}", place)
-        self._wait("the model on every car", lambda: self._all_run(self._model), _DRIVE_S)
+        crew = self._crew
+        self._tell.stage(f"{len(phase.floors) - len(crew.names)} more cars join")
+        for place in range(len(crew.names), len(phase.floors)):
+            crew.add(f"car-{place + 1}")
+        crew.wait("the model on every car", lambda: crew.all_run(self._model), DRIVE_S)
         first = self._last_manoeuvre() + 1
-        scenes = {car.name: scene for car, scene in zip(self._cars, phase.floors, strict=True)}
-        whole = self._order(f"on {len(set(phase.floors))} floors", phase.setting, scenes,
-                            self._plan.measure)  # fmt: skip
+        scenes = dict(zip(crew.names, phase.floors, strict=True))
+        what = f"on {len(set(phase.floors))} floors"
+        manoeuvres = self._plan.measure
+        whole = crew.order(what, phase.setting, scenes, manoeuvres, model=self._model)
         self._look_on(phase, since)
         done.before = whole
         for scene in dict.fromkeys(phase.floors):
@@ -217,38 +171,32 @@ class Evaluation:
             done.again.append(Measurement(setting=setting, runs=runs, model=self._model))
         done.verdicts = [each for each in self._verdicts() if each["id"] not in known]
         done.manoeuvres = [each for each in self._manoeuvres() if each["id"] >= first]
-        self._retire(len(CARS))
+        crew.retire(len(CARS))
         self._close(done, known=known | {each["id"] for each in done.verdicts}, since=since)
         return done
 
-    def _retire(self, kept: int) -> None:
-        for car in self._cars[kept:]:
-            self._fleet.processes.stop(f"{car.name}-drive")
-            self._fleet.processes.stop(f"{car.name}-agent")
-        del self._cars[kept:]
-
     def _close_the_loop(self, done: Done, since: int) -> None:
         """Drive on until a training is asked for, wait for it, drive the trial of its model."""
-        former, phase = self._model, done.phase
+        former, phase, crew = self._model, done.phase, self._crew
         try:
             self._tell.stage("a retraining is decided")
             if not self.is_asked_for(phase, since):
-                self._on(phase)
-                self._wait("a retraining", lambda: self.is_asked_for(phase, since), _ASK_S)
-                self._stand()
+                crew.on(self.scene(phase, phase.extra))
+                crew.wait("a retraining", lambda: self.is_asked_for(phase, since), _ASK_S)
+                crew.stand()
             self._tell.stage("trained, judged, signed")
-            self._wait("a new model", lambda: self.observer.newest_model() != former, _TRAIN_S)
+            crew.wait("a new model", lambda: self.observer.newest_model() != former, _TRAIN_S)
             self._tell.stage("sent to the cars")
-            self._wait("the candidate on the cars", self._all_try, _TRIAL_S)
+            crew.wait("the candidate on the cars", crew.all_try, _TRIAL_S)
             done.times_us["tried"] = self._clock.utc_us()
             self._tell.stage("on trial beside the former model")
-            self._on(phase)
-            self._model = self._loaded(former, _TRIAL_S)
+            crew.on(self.scene(phase, phase.extra))
+            self._model = self._crew.loaded(former, _TRIAL_S)
             done.times_us["loaded"] = self._clock.utc_us()
         except WaitTimeoutError as error:
             self._tell.stage(f"not closed: {error}")
-            self._model = self._newest_loaded() or former
-        self._stand()
+            self._model = crew.newest_loaded() or former
+        crew.stand()
 
     def is_asked_for(self, phase: Phase, since: int) -> bool:
         """Tell whether a retraining was decided; answer the server first, where a person would."""
@@ -265,13 +213,13 @@ class Evaluation:
         self._tell.stage("the server decides")
         if phase.expected == "check-sensor":
             try:
-                self._wait(
+                self._crew.wait(
                     "a decision", lambda: self._has_decided("check-sensor", since), _ASK_S / 4
                 )
             except WaitTimeoutError as error:
                 self._tell.stage(f"not decided: {error}")
         end_us = self._clock.monotonic_us() + int(_LOOKS_S * 1e6)
-        self._wait("looks", lambda: self._clock.monotonic_us() > end_us, 2 * _LOOKS_S)
+        self._crew.wait("looks", lambda: self._clock.monotonic_us() > end_us, 2 * _LOOKS_S)
 
     def _close(self, done: Done, *, known: set[int], since: int) -> None:
         """Note what came after the phase's own verdicts, and what was decided and made in it."""
@@ -294,30 +242,9 @@ class Evaluation:
         self, what: str, phase: Phase, manoeuvres: int, *, by: str = "park", extra: str = ""
     ) -> Measurement:
         scene = self.scene(phase, extra or phase.extra)
-        scenes = {car.name: scene for car in self._cars}
-        return self._order(f"{what}: {phase.title}", phase.setting, scenes, manoeuvres, by=by)
-
-    def _order(
-        self, what: str, setting: str, scenes: dict[str, str], manoeuvres: int, *, by: str = "park"
-    ) -> Measurement:
-        """Have every car drive, and wait until all its pairs are stored."""
-        self._tell.stage(what, manoeuvres * len(self._cars))
-        for car in self._cars:
-            car.tell(Floor(scene=scenes[car.name], manoeuvres=manoeuvres, by=by))
-        runs = {car.name: [car.run] for car in self._cars}
-        self._wait(what, lambda: self._all_done(manoeuvres), _DRIVE_S)
-        logged = {car.name: self._fleet.journal_counts(car)["pairs_logged"] for car in self._cars}
-        self._wait("all pairs stored", lambda: self._all_stored(logged), _DRIVE_S)
-        return Measurement(setting=setting, runs=runs, model=self._model)
-
-    def _on(self, phase: Phase) -> None:
-        """Have the cars drive on, until they are told otherwise."""
-        for car in self._cars:
-            car.tell(Floor(scene=self.scene(phase, phase.extra), manoeuvres=_MANY))
-
-    def _stand(self) -> None:
-        for car in self._cars:
-            car.tell(Floor(scene="beige", manoeuvres=0))
+        scenes = dict.fromkeys(self._crew.names, scene)
+        what = f"{what}: {phase.title}"
+        return self._crew.order(what, phase.setting, scenes, manoeuvres, model=self._model, by=by)
 
     def scene(self, phase: Phase, extra: str) -> str:
         """Return the name of a shipped scene, or the file of one with `extra` tables."""
@@ -329,43 +256,6 @@ class Evaluation:
         path = self._fleet.folder / f"{phase.setting}-{sha256_hex(extra.encode())[:8]}.toml"
         path.write_text(f"{text}\n{extra}")
         return str(path)
-
-    def _all_done(self, manoeuvres: int) -> bool:
-        driven = [int(car.progress()["done"]) for car in self._cars]
-        self._tell.driven(sum(driven))
-        return min(driven) >= manoeuvres
-
-    def _all_stored(self, logged: dict[str, int]) -> bool:
-        devices = self.observer.devices()
-        return all(devices[name]["pairs_stored"] == count for name, count in logged.items())
-
-    def _devices(self) -> list[dict[str, Any]]:
-        devices = self.observer.devices()
-        return [devices[car.name] for car in self._cars]
-
-    def _all_run(self, model: str | None) -> bool:
-        return all(each["loaded"] == model for each in self._devices())
-
-    def _all_try(self) -> bool:
-        """Tell whether every car has the newest model beside or in place of the former."""
-        newest = self.observer.newest_model()
-        return all(
-            each["loaded"] == newest or str(each["update"]).startswith("shadowing")
-            for each in self._devices()
-        )
-
-    def _loaded(self, known: str | None, timeout_s: float) -> str:
-        """Wait until all cars report a newer model as loaded, and return it."""
-
-        def look() -> str | None:
-            newest = self.observer.newest_model()
-            return newest if newest != known and self._all_run(newest) else None
-
-        return self._wait("a better model on every car", look, timeout_s)
-
-    def _newest_loaded(self) -> str | None:
-        newest = self.observer.newest_model()
-        return newest if self._all_run(newest) else None
 
     def _has_decided(self, kind: str, since: int) -> bool:
         return any(each["kind"] == kind for each in self.observer.decisions()[since:])
@@ -381,15 +271,6 @@ class Evaluation:
     def _last_manoeuvre(self) -> int:
         """Return the row id of the last manoeuvre that ended."""
         return max([int(item["id"]) for item in self._manoeuvres()], default=0)
-
-    def _wait(self, what: str, ready: Callable[[], T | None], timeout_s: float) -> T:
-        def look() -> T | None:
-            try:
-                return ready()
-            except RetryLaterError:
-                return None
-
-        return self._fleet.processes.wait_for(what, look, timeout_s=timeout_s)
 
 
 _PLAIN: Final = 2

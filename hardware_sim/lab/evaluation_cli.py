@@ -16,7 +16,7 @@ import msgspec
 from rich.console import Console
 
 from hardware_sim.lab import folders, recorded_phase
-from hardware_sim.lab.evaluation import Done, Evaluation
+from hardware_sim.lab.evaluation import Evaluation
 from hardware_sim.lab.evaluation_report import build
 from hardware_sim.lab.evaluation_view import Board
 from hardware_sim.lab.fleet import Fleet
@@ -25,6 +25,7 @@ from hardware_sim.lab.phases import PHASES, QUICK, Phase, Plan
 from hardware_sim.lab.phases import chosen as phases_of
 from hardware_sim.lab.processes import WaitTimeoutError
 from hardware_sim.lab.report import Check
+from hardware_sim.lab.stretches import Done
 from shared import cli
 from shared.clock import SystemClock
 from shared.errors import ParkfleetError, UsageError

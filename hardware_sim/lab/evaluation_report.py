@@ -15,12 +15,11 @@ from typing import Any
 
 from hardware_sim.lab import confusion, recorded_phase
 from hardware_sim.lab import evaluation_plots as plots
-from hardware_sim.lab.evaluation import Done
 from hardware_sim.lab.evaluation_checks import checks_of, false_alarms
 from hardware_sim.lab.evaluation_markdown import STAGES, markdown
 from hardware_sim.lab.measure import Pair, measure
 from hardware_sim.lab.report import Check, write_json
-from hardware_sim.lab.stretches import Measurement, Pairs, chosen
+from hardware_sim.lab.stretches import Done, Measurement, Pairs, chosen
 
 
 def build(

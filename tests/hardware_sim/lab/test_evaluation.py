@@ -15,11 +15,10 @@ from hardware_sim.lab import (
     phases,
     recorded_phase,
 )
-from hardware_sim.lab.evaluation import Done
 from hardware_sim.lab.measure import Pair
 from hardware_sim.lab.phases import PHASES, Plan
 from hardware_sim.lab.report import Check
-from hardware_sim.lab.stretches import Measurement, Pairs, chosen
+from hardware_sim.lab.stretches import Done, Measurement, Pairs, chosen
 from shared.errors import UsageError
 from shared.samples import Estimate
 from tests.fleet_server.fleet import BOOT, MODEL, sample

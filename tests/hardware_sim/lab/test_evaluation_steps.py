@@ -9,10 +9,11 @@ import pytest
 from rich.console import Console
 
 from hardware_sim import scene
-from hardware_sim.lab.evaluation import Done, Evaluation, Tell
+from hardware_sim.lab.evaluation import Evaluation
 from hardware_sim.lab.evaluation_view import Board
 from hardware_sim.lab.fleet import Fleet
 from hardware_sim.lab.phases import PHASES, Plan
+from hardware_sim.lab.stretches import Done, Tell
 from tests.hardware_sim.worlds import StillClock
 
 PHASE = {each.number: each for each in PHASES}

@@ -1,0 +1,134 @@
+"""The cars of an evaluation: what they are told to drive, and what is waited for.
+
+Laws:
+- cars drive as fast as the machine computes, and rest in real time;
+- an order is done when every car has driven it and every pair of it is stored on the server;
+- what a car runs is what it reports, never what it was told.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+from hardware_sim.lab.fleet import Car, Fleet, Floor
+from hardware_sim.lab.observe import Observer
+from hardware_sim.lab.stretches import Measurement, Tell
+from shared.errors import RetryLaterError
+
+T = TypeVar("T")
+
+DRIVE_S: Final = 300.0
+_MANY: Final = 100
+"""More manoeuvres than anything takes that they are driven for: the next order ends them."""
+
+
+class Crew:
+    """The cars of one deployment on a started `Fleet`; `tell` hears what they drive."""
+
+    def __init__(self, fleet: Fleet, deployment: str, tell: Tell, seed: int) -> None:
+        """Begin without a car; `seed` draws each one's motors, noise and places."""
+        self._fleet, self._deployment, self._tell, self._seed = fleet, deployment, tell, seed
+        self.observer = Observer(fleet.server, deployment)
+        self._cars: list[Car] = []
+
+    @property
+    def names(self) -> list[str]:
+        """The cars in their order."""
+        return [car.name for car in self._cars]
+
+    def add(self, name: str) -> None:
+        """Enrol a car and start its two processes."""
+        car = self._fleet.add_car(name, self._deployment)
+        self._fleet.start_agent(car)
+        self._fleet.start_drive(car, speed=0.0, seed=self._seed * 100 + len(self._cars))
+        self._cars.append(car)
+
+    def retire(self, kept: int) -> None:
+        """End the processes of all but the first `kept` cars."""
+        for car in self._cars[kept:]:
+            self._fleet.processes.stop(f"{car.name}-drive")
+            self._fleet.processes.stop(f"{car.name}-agent")
+        del self._cars[kept:]
+
+    def order(
+        self,
+        what: str,
+        setting: str,
+        scenes: dict[str, str],
+        manoeuvres: int,
+        *,
+        model: str | None,
+        by: str = "park",
+    ) -> Measurement:
+        """Have every car drive, and wait until all its pairs are stored."""
+        self._tell.stage(what, manoeuvres * len(self._cars))
+        for car in self._cars:
+            car.tell(Floor(scene=scenes[car.name], manoeuvres=manoeuvres, by=by))
+        runs = {car.name: [car.run] for car in self._cars}
+        self.wait(what, lambda: self._all_done(manoeuvres), DRIVE_S)
+        logged = {car.name: self._fleet.journal_counts(car)["pairs_logged"] for car in self._cars}
+        self.wait("all pairs stored", lambda: self._all_stored(logged), DRIVE_S)
+        return Measurement(setting=setting, runs=runs, model=model)
+
+    def on(self, scene: str) -> None:
+        """Have the cars drive on in a scene, until they are told otherwise."""
+        for car in self._cars:
+            car.tell(Floor(scene=scene, manoeuvres=_MANY))
+
+    def stand(self) -> None:
+        """Have the cars rest."""
+        for car in self._cars:
+            car.tell(Floor(scene="beige", manoeuvres=0))
+
+    def _all_done(self, manoeuvres: int) -> bool:
+        driven = [int(car.progress()["done"]) for car in self._cars]
+        self._tell.driven(sum(driven))
+        return min(driven) >= manoeuvres
+
+    def _all_stored(self, logged: dict[str, int]) -> bool:
+        devices = self.observer.devices()
+        return all(devices[name]["pairs_stored"] == count for name, count in logged.items())
+
+    def _devices(self) -> list[dict[str, Any]]:
+        devices = self.observer.devices()
+        return [devices[car.name] for car in self._cars]
+
+    def all_run(self, model: str | None) -> bool:
+        """Tell whether every car reports `model` as loaded."""
+        return all(each["loaded"] == model for each in self._devices())
+
+    def all_try(self) -> bool:
+        """Tell whether every car has the newest model beside or in place of the former."""
+        newest = self.observer.newest_model()
+        return all(
+            each["loaded"] == newest or str(each["update"]).startswith("shadowing")
+            for each in self._devices()
+        )
+
+    def loaded(self, known: str | None, timeout_s: float) -> str:
+        """Wait until all cars report a newer model as loaded, and return it."""
+
+        def look() -> str | None:
+            newest = self.observer.newest_model()
+            return newest if newest != known and self.all_run(newest) else None
+
+        return self.wait("a better model on every car", look, timeout_s)
+
+    def newest_loaded(self) -> str | None:
+        """Return the newest model where every car runs it."""
+        newest = self.observer.newest_model()
+        return newest if self.all_run(newest) else None
+
+    def wait(self, what: str, ready: Callable[[], T | None], timeout_s: float) -> T:
+        """Return the first answer of `ready`; a server that is away is asked again.
+
+        Raises:
+            WaitTimeoutError: nothing came within `timeout_s`.
+        """
+
+        def look() -> T | None:
+            try:
+                return ready()
+            except RetryLaterError:
+                return None
+
+        return self._fleet.processes.wait_for(what, look, timeout_s=timeout_s)
