@@ -16,7 +16,7 @@ from shared.errors import RetryLaterError
 
 T = TypeVar("T")
 
-DRIVE_S: Final = 300.0
+DRIVE_S: Final = 600.0
 _MANY: Final = 100
 """More manoeuvres than anything takes that they are driven for: the next order ends them."""
 

@@ -40,9 +40,9 @@ POLICY: Final = frozenset(
 )
 """What the policy decides, and people about it, of all that the log book has."""
 
-_ASK_S: Final = 120.0
-_TRAIN_S: Final = 400.0
-_TRIAL_S: Final = 120.0
+_ASK_S: Final = 240.0
+_TRAIN_S: Final = 900.0
+_TRIAL_S: Final = 240.0
 _LOOKS_S: Final = 5.0
 """Ten of the server's looks at what was committed."""
 
