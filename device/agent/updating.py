@@ -4,8 +4,6 @@ Laws:
 - a state is in the journal before its work begins;
 - what fails in passing (disk, metadata not there yet) is tried again later and named in `trouble`;
 - the slot is pointed at a model by one transaction, and drive is only nudged to look;
-- an active model that was damaged on the disk is thrown away at the start and fetched again, since
-  drive would refuse it at every start;
 - whether a candidate is better is decided here, with no network; the evidence goes out with the
   next report, but for what the owner lets nobody know: measured errors are manoeuvre data.
 """
@@ -16,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from device.agent import update_report
-from device.agent.chunks import discard, is_damaged, sweep
 from device.agent.effects import (
     Effect,
     ProbeEnded,
@@ -26,13 +23,13 @@ from device.agent.effects import (
     Unsubscribe,
 )
 from device.agent.fetching import Fetching
+from device.agent.holding import Holding
 from device.agent.releases import SignedRelease
 from device.agent.trying import Closed, Trying, conclusion
 from device.home import Home
 from device.journal import Journal
 from device.update import table, wish
-from device.update.fitness import check_release
-from device.update.saved import Saved, committed_of, dump, is_tried, load
+from device.update.saved import Saved, dump, is_tried, load
 from device.update.table import (
     Better,
     Damaged,
@@ -43,7 +40,6 @@ from device.update.table import (
     Unfit,
     Verified,
 )
-from shared import __version__
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
 from shared.messages import Desired, ReleaseMetadata
@@ -74,9 +70,8 @@ class Updating:
 
         `is_discreet` tells whether no manoeuvre data may leave the car.
         """
-        self._home = home
         self._journal = journal
-        self._task = task
+        self._holding = Holding(home, journal, task)
         self._device = device
         self._clock = clock
         self._boot = boot
@@ -110,10 +105,7 @@ class Updating:
 
     def start(self) -> list[Effect]:
         """Go on after a start of the process."""
-        active = self._journal.active_model()
-        if active is not None and is_damaged(self._home, active):
-            logger.warning("model_damaged model=%s", active[:12])
-            discard(self._home, active)
+        self._holding.throw_away_damaged()
         resumed = table.resume(self._saved)
         if resumed != self._saved:
             self._save(resumed)
@@ -141,11 +133,8 @@ class Updating:
 
     def wish(self, desired: Desired) -> list[Effect]:
         """Do what the server wants; to be called as often as one likes."""
-        active = self._journal.active_model()
-        if active is not None and not self._home.model(active).exists():
-            active = None  # A slot that points at nothing is no reason to leave a wish undone.
         before = self._saved
-        moved = table.advance(before, wish.wanted(desired, active))
+        moved = table.advance(before, wish.wanted(desired, self._holding.active))
         if moved is None:
             return []
         left = self._leave()
@@ -266,7 +255,7 @@ class Updating:
                 self._journal.step_back(model)
             case "idle":
                 pass
-        self._tidy()
+        self._holding.tidy()
         return [] if self._saved.state == "idle" else [ToDrive(what="model")]
 
     def _fetch(self, target: str) -> list[Effect]:
@@ -274,7 +263,7 @@ class Updating:
             signed = self._fetching.find(target)
             if signed is None:
                 return []
-            self._check(target, signed)
+            self._holding.check(target, signed, self._saved)
         except RefusedError as error:
             return self._apply(Unfit(target=target, reason=str(error)))
         reported = self._resolved(target, signed)
@@ -282,18 +271,6 @@ class Updating:
         if self._fetching.is_complete:
             return [*reported, *self._have_all()]
         return [*reported, *self._ask()]
-
-    def _check(self, target: str, signed: SignedRelease) -> None:
-        check_release(
-            signed.release,
-            target=target,
-            size_bytes=signed.size_bytes,
-            task=self._task,
-            committed=committed_of(self._saved),
-            withdrawn=signed.withdrawn,
-            in_slots=self._journal.held_models(),
-            device_version=__version__,
-        )
 
     def _resolved(self, target: str, signed: SignedRelease) -> list[Effect]:
         release = signed.release
@@ -329,7 +306,7 @@ class Updating:
         if begun != self._saved:
             self._save(begun)
         self._journal.stage_slot(model, self._saved.release_seq)
-        self._tidy()
+        self._holding.tidy()
         return [ToDrive(what="model")]
 
     def _commit(self, target: str, model: str) -> list[Effect]:
@@ -346,8 +323,3 @@ class Updating:
         if is_tried(self._saved):
             self._journal.clear_shadow()
         return [*effects, *self._fetching.leave()]
-
-    def _tidy(self) -> None:
-        drive = self._journal.drive_state()
-        loaded = {drive.loaded} if drive and drive.loaded else set()
-        sweep(self._home, self._journal.held_models() | loaded)
