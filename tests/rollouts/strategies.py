@@ -57,7 +57,7 @@ class Story:
     @property
     def to_decide(self) -> int:
         """How many rounds passed from the offer to the server's decision."""
-        return sum(each.state in ("running", "none") for each in self.rounds[self.begins :])
+        return sum(each.state == "running" for each in self.rounds[self.begins :])
 
     @property
     def ended_well(self) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from tuf.api.metadata import Snapshot, Targets, Timestamp
 
 from device.agent.effects import Effect, ProbeEnded, StartProbe, Subscribe
+from hardware_sim.fleet_sim.repository import TRAINER, Repository, new_key, sign
 from shared import codec
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
@@ -21,7 +22,6 @@ from shared.mqtt import Connected, Received
 from shared.releases import WITHDRAWN, split
 from shared.task import WALL_DISTANCE
 from shared.topics import RELEASE_METADATA, RELEASE_TARGET, STATUS
-from tests.device.agent.repository import TRAINER, Repository, new_key, sign
 from tests.device.agent.world import SECOND, Car, Fleet, SettableClock, enrolled_home, published
 from tests.device.releases import manifest
 

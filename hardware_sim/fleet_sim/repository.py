@@ -1,7 +1,13 @@
-"""A whole release repository in memory, all keys at hand, for tests to do wrong with.
+"""A whole release repository in memory, all keys at hand: for fleets, and for tests of attacks.
 
-Its form is that of python-tuf's own `RepositorySimulator`: tests change `root`, `targets`,
-`trainers`, `snapshot` and `timestamp`, or who signs them, and `publish` signs what stands there.
+Its form is that of python-tuf's own `RepositorySimulator`: whoever wants another one changes
+`root`, `targets`, `trainers`, `snapshot` and `timestamp`, or who signs them; `publish` signs what
+stands there.
+
+Laws:
+- keys are made anew for each repository and live no longer than it;
+- the layout is that of `shared.releases`: root and targets, a delegated role for each trainer,
+  snapshot and timestamp, each signed by a key of its own.
 """
 
 from dataclasses import dataclass, field
@@ -41,14 +47,16 @@ ROLES = ("root", "targets", "snapshot", "timestamp")
 
 
 def new_key() -> CryptoSigner:
+    """Return a key that nobody had before."""
     return CryptoSigner.generate_ed25519()
 
 
 @dataclass
 class Repository:
-    """What an attacker may change; `now` is when things are signed."""
+    """What an owner, a server and trainers sign, at `now`; trainers sign for `task`."""
 
     utc_us: int
+    task: str = WALL_DISTANCE.name
     signers: dict[str, list[CryptoSigner]] = field(default_factory=dict)
     roots: list[bytes] = field(default_factory=list)
     trainers: dict[str, Targets] = field(default_factory=dict)
@@ -58,26 +66,24 @@ class Repository:
         self.root = Root(expires=self.now + ROOT_VALID, consistent_snapshot=True)
         for name in ROLES:
             self.root.add_key(self.signers[name][0].public_key, name)
+        self.roles: dict[str, DelegatedRole] = {}
         self.targets = Targets(
-            expires=self.now + TARGETS_VALID, delegations=Delegations(keys={}, roles={})
+            expires=self.now + TARGETS_VALID, delegations=Delegations(keys={}, roles=self.roles)
         )
         self.snapshot = Snapshot(expires=self.now + SNAPSHOT_VALID)
         self.timestamp = Timestamp(expires=self.now + TIMESTAMP_VALID)
-        self.delegate(TRAINER, delegated_paths(WALL_DISTANCE.name))
+        self.delegate(TRAINER, delegated_paths(self.task))
         self.publish_root()
 
     @property
     def now(self) -> datetime:
+        """The moment of all that is signed."""
         return datetime.fromtimestamp(self.utc_us // 1_000_000, UTC)
 
     def delegate(self, name: str, paths: list[str]) -> None:
         """Have the role `name` sign for `paths`."""
         signers = self.signers.setdefault(name, [new_key()])
-        assert self.targets.delegations is not None
-        assert self.targets.delegations.roles is not None
-        self.targets.delegations.roles[name] = DelegatedRole(
-            name, [], threshold=1, terminating=True, paths=paths
-        )
+        self.roles[name] = DelegatedRole(name, [], threshold=1, terminating=True, paths=paths)
         for each in signers:
             self.targets.add_key(each.public_key, name)
         self.trainers[name] = Targets(expires=self.now + TARGETS_VALID)
@@ -130,6 +136,7 @@ class Repository:
         return ReleaseMetadata(files=files)
 
     def signed(self, signed: S, role: str) -> bytes:
+        """Return `signed` with the signatures of the keys of `role`."""
         return sign(signed, self.signers[role])
 
     def refresh(self) -> None:
@@ -138,10 +145,12 @@ class Repository:
         self.timestamp.expires = self.now + TIMESTAMP_VALID
 
     def pass_time(self, span: timedelta) -> None:
+        """Sign later by `span` from now on."""
         self.utc_us += span // timedelta(microseconds=1)
 
 
 def sign(signed: S, signers: list[CryptoSigner]) -> bytes:
+    """Return `signed` with the signatures of `signers`."""
     metadata = Metadata(signed)
     for each in signers:
         metadata.sign(each, append=True)
@@ -149,4 +158,5 @@ def sign(signed: S, signers: list[CryptoSigner]) -> bytes:
 
 
 def described(version: int, data: bytes) -> MetaFile:
+    """Return what names the exact bytes of a metadata file."""
     return MetaFile.from_data(version, data, ["sha256"])
