@@ -17,7 +17,8 @@ With n manoeuvres, mean m and variance s^2 of the log errors of an arm on a car,
 candidate - m of the model in service there:
 
     w = n_c * n_s / (n_c + n_s)         V = the greater of s^2, pooled, / sum w
-    D = sum w * d / sum w                   and sum (w * (d - D))^2 / (sum w)^2
+    D = sum w * d / sum w                   and sum (w * (d - D))^2 / (sum w)^2; s^2 is pooled
+                                            with ten manoeuvres of spread 0.5
     evidence = sqrt(V / (V + T^2)) * exp(D^2 T^2 / (2 V (V + T^2)))
 
 T is how great a difference is thought of beforehand. Its measured rates are in docs/updates.md
@@ -37,7 +38,10 @@ LEAST_DRIVEN: Final = 10
 _THOUGHT: Final = 0.5
 """T: a factor of 1.6 between the errors of two models that are worth comparing."""
 
-_LEAST_SPREAD: Final = 0.05
+_SPREAD: Final = 0.5
+_KNOWN: Final = 10
+"""The spread of one manoeuvre's log error, as it is thought of before as many were driven."""
+
 _MOST_SHARE: Final = 0.1
 _MANY_CARS: Final = 10
 
@@ -154,8 +158,11 @@ def _difference(both: Sequence[Told]) -> tuple[float, float]:
 
 
 def _pooled(both: Sequence[Told]) -> float:
-    """Return the variance of one manoeuvre's log error within a car and an arm."""
+    """Return the variance of one manoeuvre's log error within a car and an arm.
+
+    Few manoeuvres that are alike by chance say little: what is thought beforehand weighs with them.
+    """
     tallies = [arm for each in both for arm in (each.in_service, each.candidate)]
     freedom = sum(each.driven - 1 for each in tallies)
     squares = sum((each.driven - 1) * each.log_spread**2 for each in tallies)
-    return max(squares / freedom if freedom else 0.0, _LEAST_SPREAD**2)
+    return (squares + _KNOWN * _SPREAD**2) / (freedom + _KNOWN)
