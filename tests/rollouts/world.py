@@ -202,7 +202,7 @@ def serving(
         admin, worker = (_token(state, role) for role in ("admin", "trainer"))
         operator = rest.Server(url, admin)
         stack.callback(operator.close)
-        wait_for(operator.is_ready, "the server", 30.0)
+        wait_for(operator.is_ready, "the server", 120.0)
         operator.post("deployments", {"name": DEPLOYMENT, "reason": "a rollout"})
         yield World(
             folder=folder,
@@ -234,7 +234,7 @@ def _token(state: str, role: str) -> str:
 
 def _run(*arguments: str) -> str:
     done = subprocess.run(
-        [*PARKFLEET, *arguments], capture_output=True, text=True, timeout=60, check=True
+        [*PARKFLEET, *arguments], capture_output=True, text=True, timeout=180, check=True
     )
     return done.stdout.strip()
 

@@ -9,8 +9,10 @@ from fleet_server.running.bridge import Outgoing
 from fleet_server.running.herald import Herald
 from fleet_server.storage.tables import desired, devices
 from shared.ids import sha256_hex
+from shared.messages import Desired
 from shared.releases import split
-from shared.topics import RELEASE_METADATA, RELEASE_TARGET
+from shared.signing import open_envelope
+from shared.topics import DESIRED, RELEASE_METADATA, RELEASE_TARGET
 from tests.fleet_server.fleet import DEPLOYMENT, Fleet
 from tests.fleet_server.releases.world import World
 
@@ -22,8 +24,8 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path / "world")
 
 
-def wants(fleet: Fleet, car: str, revision: int, target: str) -> None:
-    """Have `car` be told to run `target`."""
+def wants(fleet: Fleet, car: str, revision: int, target: str, **more: object) -> None:
+    """Have `car` be told to run `target`, and whatever else."""
     with fleet.database.write() as connection:
         number = connection.execute(
             insert(desired)
@@ -35,6 +37,7 @@ def wants(fleet: Fleet, car: str, revision: int, target: str) -> None:
                 target=target,
                 upload="pictures",
                 utc_us=1,
+                **more,
             )
             .returning(desired.c.id)
         ).scalar_one()
@@ -97,3 +100,23 @@ def test_a_server_that_starts_anew_clears_what_the_one_before_left(
     herald = herald_of(fleet, world)
     herald.subscriptions()
     assert pieces(list(herald.news())) == [(topic, b"") for topic in topics_of(ONE)]
+
+
+def wish_of(fleet: Fleet, published: list[Outgoing]) -> Desired:
+    """Return the last desired state among what was published."""
+    said = [each for each in published if DESIRED.parts(each.topic)][-1]
+    key = fleet.server_key.public
+    return open_envelope(DESIRED, said.body, topic=said.topic, message_type=Desired, key=key)
+
+
+def test_cars_are_told_of_two_arms_by_the_shares_of_their_paths(fleet: Fleet, world: World) -> None:
+    first, second = world.release(ONE, 1), world.release(TWO, 2)
+    herald = herald_of(fleet, world)
+    herald.subscriptions()
+    wants(fleet, "car-1", 1, first, candidate=second, share=0.25, draw="thompson")
+    wish = wish_of(fleet, list(herald.news()))
+    assert wish.arms == {first: 0.75, second: 0.25}
+    assert (wish.candidate, wish.draw) == (second, "thompson")
+    wants(fleet, "car-1", 2, first, candidate=second)
+    wish = wish_of(fleet, list(herald.news()))
+    assert (wish.arms, wish.draw) == ({}, "share")
