@@ -123,6 +123,11 @@ class Home:
         return self.root / "broker-ca.pem"
 
     @property
+    def operators(self) -> Path:
+        """The operators' keys in force, as the server signed them; missing before the first."""
+        return self.root / "operators.signed"
+
+    @property
     def calibrations(self) -> Path:
         """The folder of numbered calibrations; missing before the first."""
         return self.root / "calibrations"

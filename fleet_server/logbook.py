@@ -102,6 +102,11 @@ def set_desired(
     return True
 
 
+def deployment_of(connection: Connection, device: str) -> str:
+    """Return the deployment that a car belongs to, "" where there is no such car."""
+    return connection.scalar(select(devices.c.deployment).filter_by(name=device)) or ""
+
+
 def current_desired(connection: Connection, device: str) -> DesiredState | None:
     """Return a car's desired state in force, or None before its first."""
     row = connection.execute(

@@ -153,6 +153,25 @@ class Command(Record, frozen=True):
     arguments: Texts = field(default_factory=dict)
 
 
+class OperatorKey(Record, frozen=True):
+    """The key (Ed25519, raw) by which one operator signs orders, and until when it counts."""
+
+    name: Name
+    public_key: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
+    until_utc_us: Count
+
+
+class Operators(Record, frozen=True):
+    """Everybody whose own orders cars are to obey, in the server's word; a lower revision is void.
+
+    `utc_us` is when the server said it: no earlier moment is the present one.
+    """
+
+    revision: Count
+    utc_us: Count
+    keys: Annotated[tuple[OperatorKey, ...], msgspec.Meta(max_length=64)]
+
+
 class CommandResult(Record, frozen=True):
     """A car's answer to one command."""
 
@@ -218,6 +237,7 @@ Message = (
     | Desired
     | Command
     | CommandResult
+    | Operators
     | UpdateEvent
     | ReleaseMetadata
     | Chunk

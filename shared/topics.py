@@ -16,8 +16,8 @@ from shared.ids import is_device_name
 
 ROOT = "fleet/v1"
 
-Role = Literal["device", "server", "operator"]
-"""Who a broker's user is; `operator` is a signed-in person's console."""
+Role = Literal["device", "server", "operator", "viewer"]
+"""Who a broker's user is; `operator` and `viewer` are consoles, which may order or not."""
 
 CHUNK_BYTES = 64 * 1024
 """The most that one piece of a model may have on `releases/target/{sha256}/{n}`."""
@@ -65,8 +65,9 @@ def _placeholders(pattern: str) -> list[str]:
 
 
 _K = 1024
-_ALL: tuple[Role, ...] = ("device", "server", "operator")
+_ALL: tuple[Role, ...] = ("device", "server", "operator", "viewer")
 _OPERATORS: tuple[Role, ...] = ("server", "operator")
+_WATCHERS: tuple[Role, ...] = ("server", "operator", "viewer")
 
 PRESENCE = Topic(
     name="presence",
@@ -75,7 +76,7 @@ PRESENCE = Topic(
     qos=1,
     retained=True,
     publishers=("device",),
-    subscribers=_OPERATORS,
+    subscribers=_WATCHERS,
     signed=False,
     limit_bytes=1 * _K,
 )
@@ -86,7 +87,7 @@ STATUS = Topic(
     qos=1,
     retained=True,
     publishers=("device",),
-    subscribers=_OPERATORS,
+    subscribers=_WATCHERS,
     signed=False,
     limit_bytes=8 * _K,
 )
@@ -97,7 +98,7 @@ TELEMETRY = Topic(
     qos=0,
     retained=False,
     publishers=("device",),
-    subscribers=_OPERATORS,
+    subscribers=_WATCHERS,
     signed=False,
     limit_bytes=2 * _K,
 )
@@ -130,7 +131,7 @@ DESIRED = Topic(
     qos=1,
     retained=True,
     publishers=("server",),
-    subscribers=("device", "operator"),
+    subscribers=("device", "operator", "viewer"),
     signed=True,
     limit_bytes=8 * _K,
 )
@@ -141,7 +142,7 @@ COMMAND = Topic(
     qos=1,
     retained=False,
     publishers=_OPERATORS,
-    subscribers=("device",),
+    subscribers=("device", "server"),
     signed=True,
     limit_bytes=8 * _K,
 )
@@ -152,7 +153,7 @@ RESULT = Topic(
     qos=1,
     retained=False,
     publishers=("device",),
-    subscribers=_OPERATORS,
+    subscribers=_WATCHERS,
     signed=False,
     limit_bytes=2 * _K,
 )
@@ -163,9 +164,20 @@ UPDATE = Topic(
     qos=1,
     retained=False,
     publishers=("device",),
-    subscribers=_OPERATORS,
+    subscribers=_WATCHERS,
     signed=False,
     limit_bytes=8 * _K,
+)
+OPERATORS = Topic(
+    name="operators",
+    pattern="operators",
+    message=messages.Operators,
+    qos=1,
+    retained=True,
+    publishers=("server",),
+    subscribers=("device", "operator", "viewer"),
+    signed=True,
+    limit_bytes=16 * _K,
 )
 RELEASE_METADATA = Topic(
     name="release_metadata",
@@ -200,6 +212,7 @@ TABLE: tuple[Topic, ...] = (
     COMMAND,
     RESULT,
     UPDATE,
+    OPERATORS,
     RELEASE_METADATA,
     RELEASE_TARGET,
 )
@@ -263,7 +276,7 @@ def may_subscribe(role: Role, user: str, topic_filter: str) -> bool:
 def _is_own(role: Role, user: str, parts: dict[str, str]) -> bool:
     if role == "device":
         return parts.get("id", user) == user and is_device_name(user)
-    if role == "operator":
+    if role in ("operator", "viewer"):
         return parts.get("actor", user) == user
     return True
 

@@ -1,8 +1,8 @@
 """Which operators' commands a car obeys, as a table of what each needs.
 
 Laws:
-- a command is signed by the server's key for this car's topic and names the operator as the topic
-  does (checked before it comes here);
+- a command is signed for this car's topic, by the server's key or by the one that the server named
+  as that operator's, and names the operator as the topic does (checked before it comes here);
 - `stop` is always obeyed, however old or often;
 - anything else must name the boot and connection that we are in, and no number twice: a recorded
   command is worth nothing later;
@@ -66,23 +66,29 @@ class Situation:
 
 
 class CommandJudge:
-    """Judges commands; remembers the last number of each operator on this connection."""
+    """Judges commands; remembers the last number of each operator on this connection.
+
+    The server numbers what it says for an operator apart from what the operator says.
+    """
 
     def __init__(self) -> None:
         """Start without a memory, as on a new connection."""
-        self._last: dict[str, int] = {}
+        self._last: dict[tuple[str, str], int] = {}
 
-    def judge(self, command: Command, now: Situation, *, retained: bool) -> str:
-        """Return why `command` is refused, or an empty text where it is to be obeyed."""
+    def judge(self, command: Command, now: Situation, *, retained: bool, signer: str = "") -> str:
+        """Return why `command` is refused, or an empty text where it is to be obeyed.
+
+        `signer` is the id of the key that signed it.
+        """
         if command.verb == "stop":
             return ""
         if retained:
             return "a stored command is not obeyed"
         if (command.boot, command.connection) != (now.boot, now.connection):
             return f"names another boot or connection than {now.boot}, {now.connection}"
-        if command.number <= self._last.get(command.actor, -1):
+        if command.number <= self._last.get((command.actor, signer), -1):
             return f"number {command.number} was used already"
-        self._last[command.actor] = command.number
+        self._last[command.actor, signer] = command.number
         return _lacking(_NEEDS[command.verb], now)
 
 

@@ -151,6 +151,7 @@ def _install(home: Home, answer: _Answer, raw_key: bytes, secret: str) -> None:
         # Metadata and pieces that another fleet's keys vouched for.
         shutil.rmtree(home.tuf_root.parent, ignore_errors=True)
         shutil.rmtree(home.incoming, ignore_errors=True)
+        home.operators.unlink(missing_ok=True)
         _forget_wishes(home, answer)
         home.signing_key.parent.mkdir(mode=0o700, exist_ok=True)
         write_secret(home.signing_key, raw_key)

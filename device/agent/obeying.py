@@ -12,6 +12,7 @@ from typing import Literal
 
 from device.agent.commands import ARMED_US, CommandJudge, Situation, picture_keys
 from device.agent.effects import Effect, Publish, SelftestEnded, StartSelftest, ToDrive
+from device.agent.operators import OperatorKeys
 from device.agent.presence import Presences
 from device.agent.uploading import Uploading
 from device.journal import Journal
@@ -21,7 +22,7 @@ from shared.clock import Clock
 from shared.errors import RefusedError
 from shared.messages import Command, CommandResult
 from shared.mqtt import Received
-from shared.signing import VerifyKey, open_envelope
+from shared.signing import VerifyKey, open_envelope_of
 from shared.topics import COMMAND, RESULT
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Obeying:
         *,
         device: str,
         server_key: VerifyKey,
+        operators: OperatorKeys,
         journal: Journal,
         uploading: Uploading,
         presences: Presences,
@@ -49,6 +51,7 @@ class Obeying:
         """Start knowing nothing of drive."""
         self._device = device
         self._server_key = server_key
+        self._operators = operators
         self._journal = journal
         self._uploading = uploading
         self._presences = presences
@@ -76,22 +79,28 @@ class Obeying:
         """Return what to do about a command on the topic of `actor`.
 
         Raises:
-            RefusedError: it is not the server's word to this car; nobody is answered.
+            RefusedError: it is neither the server's word to this car nor the operator's; nobody is
+                answered.
             RetryLaterError: the journal does not answer now.
         """
-        command = open_envelope(
+        command, signer = open_envelope_of(
             COMMAND,
             message.payload,
             topic=message.topic,
             message_type=Command,
-            key=self._server_key,
+            keys=(self._server_key, *self._operators.of(actor)),
         )
         if (command.device, command.actor) != (self._device, actor):
             raise RefusedError(f"a command of {command.actor} for {command.device}")
-        refusal = self._judge.judge(command, self._situation(), retained=message.retained)
+        refusal = self._judge.judge(
+            command, self._situation(), retained=message.retained, signer=signer.key_id
+        )
         if not refusal and command.verb == "selftest" and self._is_testing:
             refusal = "a self-test is under way"
-        logger.info("command verb=%s actor=%s refusal=%r", command.verb, actor, refusal)
+        logger.info(
+            "command verb=%s actor=%s signer=%s refusal=%r",
+            *(command.verb, actor, signer.key_id, refusal),
+        )
         if refusal:
             return [self._answer(actor, command.number, "refused", refusal)]
         return self._obey(command)

@@ -3,6 +3,7 @@
 Laws:
 - what a message changes is in the journal before `handle` returns;
 - a message that is not signed for exactly this car and topic by the server's key changes nothing;
+  an operator's own key, which the server named, signs commands and nothing else;
 - the wish in force is acted upon at every look, so that nothing depends on having seen it arrive;
 - the journal is read a page at a time, whatever waits in it.
 """
@@ -13,6 +14,7 @@ import random
 from device.agent.effects import Effect, ProbeEnded, Publish, SelftestEnded, Subscribe
 from device.agent.enrolment import Enrolment
 from device.agent.obeying import Obeying
+from device.agent.operators import OperatorKeys
 from device.agent.presence import Presences
 from device.agent.status import NO_BOOT, is_news, make_status
 from device.agent.updating import Updating
@@ -31,6 +33,7 @@ from shared.signing import SigningKey
 from shared.topics import (
     COMMAND,
     DESIRED,
+    OPERATORS,
     RECEIPT,
     RELEASE_METADATA,
     RELEASE_TARGET,
@@ -98,9 +101,11 @@ class Agent:
             is_discreet=lambda: self.uploading.level == "none",
         )
         self.watching = Watching(home, journal, self.updating)
+        self._operators = OperatorKeys(home.operators, self._server_key, clock)
         self.obeying = Obeying(
             device=self._device,
             server_key=self._server_key,
+            operators=self._operators,
             journal=journal,
             uploading=self.uploading,
             presences=presences,
@@ -174,6 +179,7 @@ class Agent:
             RECEIPT.filter(id=self._device),
             DESIRED.filter(id=self._device),
             COMMAND.filter(id=self._device),
+            OPERATORS.filter(),
         )
         subscribe: list[Effect] = [Subscribe(topic_filter=each) for each in filters]
         self._hears_releases = False
@@ -275,6 +281,9 @@ class Agent:
             return self._wish(message)
         if row is COMMAND:
             return self.obeying.command(message, parts["actor"])
+        if row is OPERATORS:
+            self._operators.take(message.payload)
+            return []
         if row is RELEASE_METADATA:
             return self.updating.metadata(
                 codec.decode(ReleaseMetadata, message.payload, limit_bytes=row.limit_bytes)

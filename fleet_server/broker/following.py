@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleet_server.broker.mosquitto import Folder, write_rights
-from fleet_server.broker.run import Stamp
+from fleet_server.broker.stamp import Stamp
 from fleet_server.broker.users import ensure_server_user, read_all, users_path
 from shared.errors import UsageError
 

@@ -121,12 +121,12 @@ def write_rights(folder: Folder, *, server: Credentials, users: Users) -> bool:
 
 
 def acl_lines(users: Mapping[str, User]) -> Iterator[str]:
-    """Yield the lines of an access file: the server, each operator, a pattern for all cars."""
-    operators = sorted(name for name, user in users.items() if user.role == "operator")
+    """Yield the lines of an access file: the server, each person, a pattern for all cars."""
+    people = sorted(name for name, user in users.items() if user.role in ("operator", "viewer"))
     for name in SERVER_USERS:
         yield from _block(name, "server")
-    for name in operators:
-        yield from _block(name, "operator")
+    for name in people:
+        yield from _block(name, users[name].role)
     for row in topics.TABLE:
         yield from _rights("pattern", row, "device", {"id": "%u"})
 

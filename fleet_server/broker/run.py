@@ -17,6 +17,7 @@ from pathlib import Path
 
 from fleet_server.broker.access import Access
 from fleet_server.broker.embedded import WATCH_S, EmbeddedBroker
+from fleet_server.broker.stamp import Stamp
 from fleet_server.broker.tls import Tls, check_listener, server_context
 from fleet_server.broker.users import read_users, users_path
 from shared.errors import UsageError
@@ -24,26 +25,6 @@ from shared.errors import UsageError
 logger = logging.getLogger(__name__)
 
 _SHUTDOWN_S = 5.0
-
-
-class Stamp:
-    """Tells whether a file was replaced."""
-
-    def __init__(self, path: Path) -> None:
-        """Take the file for new at the first look."""
-        self._path = path
-        self._seen: tuple[int, int, int] | None = None
-
-    def is_new(self) -> bool:
-        """Tell whether the file is another than at the last call."""
-        try:
-            found = self._path.stat()
-            stamp = (found.st_mtime_ns, found.st_ino, found.st_size)
-        except OSError:
-            stamp = (0, 0, 0)
-        is_new = stamp != self._seen
-        self._seen = stamp
-        return is_new
 
 
 class UsersWatch:

@@ -5,6 +5,9 @@ Laws:
   guessed, so a plain digest is enough and a log-in costs a microsecond instead of Argon2's 0.1 s;
 - it remembers whom it held once, so that a name taken out of it is taken out of copies too;
 - it is replaced whole, by one writer at a time: whoever reads it sees a complete old or new state;
+- a name is a car's or a person's, never both: rights belong to names;
+- what cars may be ordered by whom is said here too, in the keys of operators, so that whoever is
+  removed loses connection and orders together;
 - a user's name is also its only client id; the server's processes are users of their own, named
   `server-...`, with the rights and the secret of `server`.
 
@@ -27,12 +30,14 @@ import msgspec
 from shared.credentials import is_verifier
 from shared.errors import UsageError
 from shared.ids import Name, Sha256, is_device_name, is_name, is_sha256, sha256_hex
-from shared.signing import write_secret
+from shared.messages import OperatorKey
+from shared.samples import Count
+from shared.signing import PublicKeyBytes, write_secret
 
 SERVER_USER = "server"
 """The fleet server's own user."""
 
-Role = Literal["device", "server", "operator"]
+Role = Literal["device", "server", "operator", "viewer"]
 
 _FOLDER = "broker"
 _SECRET_BYTES = 32
@@ -41,17 +46,21 @@ _SECRET_BYTES = 32
 class User(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One user: what it is, and the SHA-256 of its secret as ASCII text.
 
-    `verifier` is mosquitto's digest of the same secret; cars of older versions show none.
+    `verifier` is mosquitto's digest of the same secret; cars of older versions show none. By
+    `public_key` an operator signs orders of its own, until `until_utc_us`.
     """
 
     role: Role
     secret_sha256: Sha256
     verifier: str | None = None
+    public_key: PublicKeyBytes | None = None
+    until_utc_us: Count = 0
 
 
 class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     users: dict[Name, User] = msgspec.field(default_factory=dict)
     removed: tuple[Name, ...] = ()
+    keys_revision: Count = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +69,16 @@ class Users:
 
     known: Mapping[str, User]
     removed: frozenset[str] = frozenset()
+    keys_revision: int = 0
+
+    @property
+    def operator_keys(self) -> tuple[OperatorKey, ...]:
+        """The keys that operators sign with, in the order of their names."""
+        return tuple(
+            OperatorKey(name=name, public_key=user.public_key, until_utc_us=user.until_utc_us)
+            for name, user in sorted(self.known.items())
+            if user.role == "operator" and user.public_key is not None
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +115,11 @@ def read_all(path: Path) -> Users:
         UsageError: the file cannot be read or is not a users file.
     """
     found = _read(path)
-    return Users(known=found.users, removed=frozenset(found.removed))
+    return Users(
+        known=found.users,
+        removed=frozenset(found.removed),
+        keys_revision=found.keys_revision,
+    )
 
 
 def _read(path: Path) -> _File:
@@ -135,6 +158,10 @@ INGESTS = 16
 """How many ingest processes one fleet may have; mosquitto knows each by name."""
 
 
+OPERATORS = 64
+"""How many operators cars know at the most."""
+
+
 def ingest_name(number: int) -> str:
     """Return the name of one ingest process, numbered from 1."""
     return f"ingest-{number}"
@@ -155,7 +182,8 @@ def add_user(
     """Let `name` connect with the secret of that digest; replaces an older secret of that name.
 
     Raises:
-        UsageError: the name or digest is malformed, the name is the server's or the file broken.
+        UsageError: the name or digest is malformed, the name is the server's or a person's, or the
+            file is broken.
     """
     if is_reserved(name):
         raise UsageError(f"the user name {name!r} belongs to the server")
@@ -165,17 +193,49 @@ def add_user(
         raise UsageError("a secret's digest is 64 lower-case hexadecimal digits")
     if verifier is not None and not is_verifier(verifier):
         raise UsageError("this is no digest of mosquitto's")
-    user = User(role=role, secret_sha256=secret_sha256, verifier=verifier)
+    _enter(state_dir, name, User(role=role, secret_sha256=secret_sha256, verifier=verifier))
+
+
+def add_person(state_dir: Path, name: str, user: User, *, utc_us: int) -> None:
+    """Let a person's console connect as `name`, and cars obey its key where it is an operator's.
+
+    Raises:
+        UsageError: the name is malformed, a car's or the server's, there is no room for another
+            operator, or the file is broken.
+    """
+    if is_reserved(name) or not is_name(name):
+        raise UsageError(f"{name!r} is no name for a person at the broker")
+    _enter(state_dir, name, user, keys_utc_us=utc_us)
+
+
+def _enter(state_dir: Path, name: str, user: User, *, keys_utc_us: int | None = None) -> None:
     with _locked(state_dir) as path:
         found = _read(path)
-        if found.users.get(name) == user:
+        before = found.users.get(name)
+        if before == user:
             return
+        if before is not None and (before.role == "device") != (user.role == "device"):
+            kind = "a car" if before.role == "device" else "a person"
+            raise UsageError(f"{kind} is called {name} already: take another name")
+        users = {**found.users, name: user}
+        if len(Users(known=users).operator_keys) > OPERATORS:
+            raise UsageError(f"cars know {OPERATORS} operators at the most: revoke one first")
         removed = tuple(each for each in found.removed if each != name)
-        _write(path, _File(users={**found.users, name: user}, removed=removed))
+        revision = _next_revision(found, keys_utc_us)
+        _write(path, _File(users=users, removed=removed, keys_revision=revision))
 
 
-def remove_user(state_dir: Path, name: str) -> bool:
+def _next_revision(found: _File, utc_us: int | None) -> int:
+    """Return the revision of the operators' keys; after a restore it is still a later one."""
+    if utc_us is None:
+        return found.keys_revision
+    return max(found.keys_revision + 1, utc_us)
+
+
+def remove_user(state_dir: Path, name: str, *, keys_utc_us: int | None = None) -> bool:
     """Let `name` connect no more; return whether it could. The broker cuts it off within seconds.
+
+    For an operator, `keys_utc_us` is now: cars are told that its key counts no more.
 
     Raises:
         UsageError: the file is broken.
@@ -185,7 +245,9 @@ def remove_user(state_dir: Path, name: str) -> bool:
         users = dict(found.users)
         known = users.pop(name, None) is not None
         if known:
-            _write(path, _File(users=users, removed=tuple(sorted({*found.removed, name}))))
+            removed = tuple(sorted({*found.removed, name}))
+            revision = _next_revision(found, keys_utc_us)
+            _write(path, _File(users=users, removed=removed, keys_revision=revision))
     return known
 
 
@@ -204,7 +266,10 @@ def ensure_server_user(state_dir: Path) -> Credentials:
         own = User(role="server", secret_sha256=sha256_hex(secret.encode()))
         if found.users.get(SERVER_USER) != own:
             changed = {**found.users, SERVER_USER: own}
-            _write(path, _File(users=changed, removed=found.removed))
+            _write(
+                path,
+                _File(users=changed, removed=found.removed, keys_revision=found.keys_revision),
+            )
     return Credentials(user=SERVER_USER, secret=secret)
 
 

@@ -3,7 +3,8 @@
 Laws:
 - on every connection all that is retained is published anew, the pieces of a model before the
   metadata that names them and both before the desired states;
-- a model that no desired state names any more is taken from the broker again;
+- a model that no desired state names any more is taken from the broker again, and so is what a
+  revoked car was told: what is signed and retained there is in force;
 - what is published is read from committed rows, so that a kill loses nothing; an order is said at
   most once (`commanding`);
 - a car's reports beyond `REPORTS` are not looked at, since each would cost a commit; the next one
@@ -22,6 +23,7 @@ from fleet_server.cars.twin import Twin
 from fleet_server.ingest.quota import Quota, Quotas
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.running.bridge import Outgoing, Subscription
+from fleet_server.running.consoles import Consoles
 from fleet_server.storage.database import Database
 from fleet_server.storage.tables import desired, devices
 from shared import codec, topics
@@ -44,11 +46,18 @@ class Herald:
     """Publishes releases, desired states and orders; takes reports and results."""
 
     def __init__(
-        self, *, database: Database, repository: OnlineRepository, key: SigningKey, clock: Clock
+        self,
+        *,
+        database: Database,
+        repository: OnlineRepository,
+        consoles: Consoles,
+        key: SigningKey,
+        clock: Clock,
     ) -> None:
         """Speak for `database` and `repository`; desired states and orders are signed by `key`."""
         self._database = database
         self._repository = repository
+        self._consoles = consoles
         self._key = key
         self._clock = clock
         self._twin = Twin(database, clock)
@@ -57,11 +66,11 @@ class Herald:
         self._forget_published()
 
     def subscriptions(self) -> Iterable[Subscription]:
-        """Listen to all cars' reports and results; take the broker for empty."""
+        """Listen to all cars' reports and results, and to orders; take the broker for empty."""
         self._forget_published()
         return tuple(
             Subscription(topic_filter=row.filter(), qos=row.qos, retained=row.retained)
-            for row in (*_REPORTS, topics.RESULT)
+            for row in (*_REPORTS, topics.RESULT, topics.COMMAND)
         )
 
     def refused(self, topic_filter: str) -> Iterable[Subscription]:
@@ -86,7 +95,7 @@ class Herald:
         return ()
 
     def news(self) -> Iterator[Outgoing]:
-        """Return orders first, then releases, then desired states.
+        """Return orders first, then whose orders count, then releases, then desired states.
 
         Raises:
             RetryLaterError: the database cannot be used now.
@@ -94,6 +103,7 @@ class Herald:
         """
         for order in commanding.due(self._database, self._key, self._clock):
             yield Outgoing(topic=order.topic, body=order.body)
+        yield from self._consoles.news()
         if self._repository.is_initialised:
             now = self._clock.monotonic_us()
             if now >= self._next_refresh_us:
@@ -109,6 +119,9 @@ class Herald:
                 self._twin.take(row, parts["id"], message.payload)
         elif row is topics.RESULT:
             self._result(parts, message.payload)
+        elif row is topics.COMMAND:
+            if self._admits(parts["actor"], len(message.payload)):
+                self._consoles.heard(message)
         else:
             raise RefusedError("nobody asked for it")
 
@@ -126,6 +139,8 @@ class Herald:
             raise RefusedError("no result of a command")
         if (result.device, result.actor) != (parts["id"], parts["actor"]):
             raise RefusedError(f"a result of {result.device} on a topic of {parts['id']}")
+        if self._consoles.answered(result):
+            return
         with self._database.write() as connection:
             commanding.take_result(connection, result, utc_us=self._clock.utc_us())
         logger.info(
@@ -134,7 +149,9 @@ class Herald:
         )
 
     def _forget_published(self) -> None:
+        self._consoles.forget_published()
         self._sent_desired = 0
+        self._cleared_cars: set[str] = set()
         self._sent_models: set[str] = set()
         self._cleared_models: set[str] = set()
         self._sent_metadata: dict[str, bytes] = {}
@@ -187,6 +204,10 @@ class Herald:
         )
         with self._database.read() as connection:
             rows = connection.execute(query).all()
+            revoked = set(connection.scalars(select(devices.c.name).filter_by(state="revoked")))
+        for car in revoked - self._cleared_cars:
+            yield Outgoing(topic=topics.DESIRED.topic(id=car), body=b"", retained=True)
+        self._cleared_cars = revoked
         for row in rows:
             topic = topics.DESIRED.topic(id=row.device)
             message = Desired(

@@ -23,6 +23,7 @@ from fleet_server.broker.users import CONSOLE, CONTROL, INGESTS, ingest_name, se
 from fleet_server.ingest.taking import Ingest
 from fleet_server.running import leases
 from fleet_server.running.bridge import Bridge, Receiving
+from fleet_server.running.consoles import Consoles
 from fleet_server.running.control import Control
 from fleet_server.running.herald import Herald
 from fleet_server.running.leases import Lease
@@ -119,6 +120,7 @@ def _leading(context: Context, address: Address) -> Run:
         herald = Herald(
             database=context.database,
             repository=context.repository,
+            consoles=Consoles(context.state, context.database, context.key, context.clock),
             key=context.key,
             clock=context.clock,
         )

@@ -25,13 +25,14 @@ ACTORS: dict[str, Role] = {
     "server-control": "server",
     "anna": "operator",
     "bert": "operator",
+    "vera": "viewer",
 }
 EVERYTHING = ("#", "fleet/v1/#", "$SYS/#", f"$share/g/{topics.BATCH.filter()}")
 
 
 @pytest.fixture(params=KINDS)
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
-    """Give each broker, with two cars and two operators."""
+    """Give each broker, with two cars, two operators and a viewer."""
     kind: Kind = request.param
     people = {name: role for name, role in ACTORS.items() if role != "server"}
     with running(kind, people=people) as made:
@@ -49,11 +50,11 @@ def everybody(broker: Broker) -> dict[str, Client]:
 
 
 def topics_of(row: Topic) -> list[str]:
-    """Return the row's topics of both cars and both operators."""
+    """Return the row's topics of both cars and all people."""
     parts = [
         {"id": car, "actor": actor, "sha256": "ab" * 32, "n": 0}
         for car in ("car-1", "car-2")
-        for actor in ("anna", "bert")
+        for actor in ("anna", "bert", "vera")
     ]
     return sorted({row.topic(**each) for each in parts})
 

@@ -141,6 +141,15 @@ EXAMPLES: tuple[messages.Message, ...] = (
     messages.CommandResult(
         device=DEVICE, actor="alex", number=11, outcome="refused", reason="not armed"
     ),
+    messages.Operators(
+        revision=12,
+        utc_us=1_700_000_000_000_006,
+        keys=(
+            messages.OperatorKey(
+                name="alex", public_key=bytes(range(32)), until_utc_us=1_800_000_000_000_000
+            ),
+        ),
+    ),
     messages.UpdateEvent(
         device=DEVICE,
         boot=BOOT,

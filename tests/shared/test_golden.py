@@ -10,7 +10,12 @@ from shared.topics import BATCH, DESIRED, Topic
 from tests.shared import golden
 from tests.shared.examples import DEVICE, EXAMPLES, example
 
-OLD = [(folder, kind) for folder in golden.versions() for kind in golden.kinds()]
+OLD = [
+    (folder, kind)
+    for folder in golden.versions()
+    for kind in golden.kinds()
+    if (folder / golden.file_name(kind)).exists()  # Earlier versions knew fewer messages.
+]
 
 
 @pytest.mark.parametrize("name", sorted(golden.payloads()))
@@ -24,8 +29,6 @@ def test_todays_bytes_are_the_newest_golden_ones(name: str) -> None:
 @pytest.mark.parametrize(("folder", "kind"), OLD, ids=lambda each: getattr(each, "name", None))
 def test_what_any_version_sent_is_still_read(folder: Path, kind: type[messages.Message]) -> None:
     file = folder / golden.file_name(kind)
-    if not file.exists():
-        pytest.skip(f"{folder.name} knew no {kind.__name__}")
     read = codec.decode(kind, file.read_bytes(), limit_bytes=1024 * 1024)
     # A field that came later has its default; each that was there has its value.
     if folder == golden.versions()[-1]:

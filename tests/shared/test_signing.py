@@ -19,7 +19,7 @@ from shared.signing import (
     seal,
     write_secret,
 )
-from shared.topics import BATCH, COMMAND, DESIRED, RECEIPT, TABLE, Topic
+from shared.topics import BATCH, COMMAND, DESIRED, OPERATORS, RECEIPT, TABLE, Topic
 from tests.shared.examples import EXAMPLES, example
 
 KEY = SigningKey(b"\x01" * 32)
@@ -36,7 +36,7 @@ def opened(
 
 
 def test_what_orders_or_proves_something_is_signed() -> None:
-    assert SIGNED == [BATCH, RECEIPT, DESIRED, COMMAND]
+    assert SIGNED == [BATCH, RECEIPT, DESIRED, COMMAND, OPERATORS]
 
 
 @pytest.mark.parametrize("row", SIGNED, ids=lambda row: row.name)

@@ -9,21 +9,28 @@ from shared.topics import TABLE, Role, Topic, may_publish, may_subscribe
 
 DIGEST = "0" * 64
 PARTS: dict[str, str | int] = {"id": "car-1", "actor": "alex", "sha256": DIGEST, "n": 3}
-USERS: dict[Role, str] = {"device": "car-1", "server": "server", "operator": "alex"}
+USERS: dict[Role, str] = {
+    "device": "car-1",
+    "server": "server",
+    "operator": "alex",
+    "viewer": "vera",
+}
+WATCHERS: set[Role] = {"server", "operator", "viewer"}
 
 # Who publishes and who listens, as the contract has it; read with the table of ARCHITECTURE.md.
 RIGHTS: dict[str, tuple[set[Role], set[Role]]] = {
-    "presence": ({"device"}, {"server", "operator"}),
-    "status": ({"device"}, {"server", "operator"}),
-    "telemetry": ({"device"}, {"server", "operator"}),
+    "presence": ({"device"}, WATCHERS),
+    "status": ({"device"}, WATCHERS),
+    "telemetry": ({"device"}, WATCHERS),
     "batch": ({"device"}, {"server"}),
     "receipt": ({"server"}, {"device"}),
-    "desired": ({"server"}, {"device", "operator"}),
-    "command": ({"server", "operator"}, {"device"}),
-    "result": ({"device"}, {"server", "operator"}),
-    "update": ({"device"}, {"server", "operator"}),
-    "release_metadata": ({"server"}, {"device", "server", "operator"}),
-    "release_target": ({"server"}, {"device", "server", "operator"}),
+    "desired": ({"server"}, {"device", "operator", "viewer"}),
+    "command": ({"server", "operator"}, {"device", "server"}),
+    "result": ({"device"}, WATCHERS),
+    "update": ({"device"}, WATCHERS),
+    "operators": ({"server"}, {"device", "operator", "viewer"}),
+    "release_metadata": ({"server"}, {"device", *WATCHERS}),
+    "release_target": ({"server"}, {"device", *WATCHERS}),
 }
 OF_A_CAR = [row for row in TABLE if "{id}" in row.pattern]
 
@@ -190,5 +197,5 @@ def test_any_text_is_a_topic_of_the_table_or_none(text: str) -> None:
 def test_telemetry_alone_may_be_lost_and_state_alone_is_retained() -> None:
     assert {row.name for row in TABLE if row.qos == 0} == {"telemetry"}
     assert {row.name for row in TABLE if row.retained} == {
-        *("presence", "status", "desired", "release_metadata", "release_target")
+        *("presence", "status", "desired", "operators", "release_metadata", "release_target")
     }

@@ -12,6 +12,7 @@ import pytest
 from fleet_server.cars import commanding
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.running.bridge import SHARED_BATCHES, Bridge, Duty, Receiving
+from fleet_server.running.consoles import Consoles
 from fleet_server.running.herald import REPORTS, Herald
 from shared import codec, topics
 from shared.errors import UsageError
@@ -89,6 +90,7 @@ def herald_of(fleet: Fleet) -> Herald:
     return Herald(
         database=fleet.database,
         repository=OnlineRepository.open(fleet.state, fleet.clock),
+        consoles=Consoles(fleet.state, fleet.database, fleet.server_key, fleet.clock),
         key=fleet.server_key,
         clock=fleet.clock,
     )
@@ -97,7 +99,7 @@ def herald_of(fleet: Fleet) -> Herald:
 @pytest.fixture
 def broker(fleet: Fleet) -> Iterator[Broker]:
     """Give the broker of the control process's connection."""
-    with serving(fleet, herald_of(fleet), 4) as made:
+    with serving(fleet, herald_of(fleet), 5) as made:
         yield made
 
 

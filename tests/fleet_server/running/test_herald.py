@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import insert, update
 
 from fleet_server.running.bridge import Outgoing
+from fleet_server.running.consoles import Consoles
 from fleet_server.running.herald import Herald
 from fleet_server.storage.tables import desired, devices
 from shared.ids import sha256_hex
@@ -48,6 +49,7 @@ def herald_of(fleet: Fleet, world: World) -> Herald:
     return Herald(
         database=fleet.database,
         repository=world.repository,
+        consoles=Consoles(fleet.state, fleet.database, fleet.server_key, fleet.clock),
         key=fleet.server_key,
         clock=fleet.clock,
     )
