@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from fleet_server import logbook, settings, tokens
-from fleet_server.storage.opening import open_database
+from fleet_server import logbook, people, settings, tokens
 from shared.cli import emit, json_option
 from shared.clock import SystemClock
 from shared.errors import RetryLaterError, UsageError
@@ -24,8 +23,6 @@ _STATE = click.option(
 )
 
 
-_ACTOR = "command-line"
-_REASON_LENGTH = 200
 _PORT = click.IntRange(1, 65535)
 
 
@@ -102,25 +99,17 @@ def create(*, state: Path, role: tokens.Role, name: str, reason: str, as_json: b
     """Create a token and print it, this once: only its SHA-256 is kept."""
     if not is_name(name):
         raise UsageError(f"--name {name!r}: use letters, digits, dots, hyphens and underscores")
-    if not 3 <= len(reason.strip()) <= _REASON_LENGTH or not reason.isprintable():
-        raise UsageError(f"--reason: one line of 3 to {_REASON_LENGTH} characters")
-    if not state.is_dir() or not any(state.iterdir()):
-        raise UsageError(f"no server keeps its state in {state}: start it once, or mend --state")
-    clock = SystemClock()
-    database = open_database(state, settings.load(state, {}), clock)
-    try:
-        with database.write() as connection:
-            now = clock.utc_us()
-            made = tokens.create(connection, name=name, role=role, utc_us=now)
-            logbook.write(
-                connection,
-                utc_us=now,
-                deployment="",
-                kind="create-token",
-                reason=reason.strip(),
-                actor=_ACTOR,
-                evidence={"token": made.id, "name": name, "role": role},
-            )
-    finally:
-        database.close()
+    why = people.checked_reason(reason)
+    with people.opened(state) as (database, clock), database.write() as connection:
+        now = clock.utc_us()
+        made = tokens.create(connection, name=name, role=role, utc_us=now)
+        logbook.write(
+            connection,
+            utc_us=now,
+            deployment="",
+            kind="create-token",
+            reason=why,
+            actor=people.ACTOR,
+            evidence={"token": made.id, "name": name, "role": role},
+        )
     emit({"name": name, "role": role, "token": made.secret}, as_json=as_json, text=made.secret)

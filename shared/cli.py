@@ -25,6 +25,7 @@ from shared.errors import ParkfleetError, UsageError
 _GROUP = "parkfleet.verbs"
 _SUMMARIES = {
     "broker": "Run or configure the MQTT broker.",
+    "console": "Watch the fleet in the terminal and give orders, straight over MQTT.",
     "demo": "Show the whole loop in a few minutes: broker, server, trainer and two simulated cars.",
     "device": "The car: enrol, drive, sync, look at its state.",
     "evaluate": "Drive the reference evaluation through the whole fleet, and report.",
@@ -34,7 +35,14 @@ _SUMMARIES = {
     "token": "Create access tokens for the REST API.",
     "trainer": "Train models, or work on the server's training jobs.",
 }
-_EXTRA = {"device": "device", "sim": "sim", "trainer": "trainer", "demo": "lab", "evaluate": "lab"}
+_EXTRA = {
+    "console": "console",
+    "device": "device",
+    "sim": "sim",
+    "trainer": "trainer",
+    "demo": "lab",
+    "evaluate": "lab",
+}
 
 F = TypeVar("F", bound=Callable[..., Any])
 

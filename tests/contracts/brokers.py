@@ -160,7 +160,7 @@ class Broker:
         return [line for line in self.log.read_text("utf-8").splitlines() if text in line]
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 
@@ -176,7 +176,7 @@ def running(
         # Not one of pytest's folders, which any other run of pytest closes for mosquitto's user.
         folder = Path(stack.enter_context(TemporaryDirectory()))
         folder.chmod(0o755)
-        state, log, port = folder / "state", folder / "broker.log", _free_port()
+        state, log, port = folder / "state", folder / "broker.log", free_port()
         users.ensure_server_user(state)
         for name, role in (people or {}).items():
             enter(state, name, role)
