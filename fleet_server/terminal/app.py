@@ -30,6 +30,9 @@ from shared.errors import RefusedError, RetryLaterError
 LOOK_S = 0.1
 """How often the connection is looked into; a live figure is shown no later than that."""
 
+CARS_A_LOOK = 1000
+"""For so many cars the screen is drawn at each look, for twice as many at each second one ..."""
+
 INTERRUPTED = 130
 
 HELP_LINE = "x stop  y sync  t test  i identify  p park  : order  / filter  ? help  q quit"
@@ -120,6 +123,7 @@ class ConsoleApp(App[None]):
         self._asked: tuple[str, str] | None = None
         self._entering = ""
         self._shown = (-1, 0)
+        self._looks = 0
 
     def compose(self) -> ComposeResult:
         """Lay the parts out, from the top down."""
@@ -137,8 +141,14 @@ class ConsoleApp(App[None]):
         self.call_after_refresh(self.draw)
 
     def turn(self) -> None:
-        """Take what came; draw where something changed, and once a second, since ages grow."""
+        """Take what came; draw where something changed, and once a second, since ages grow.
+
+        The larger the fleet, the less often, so that the keyboard is answered.
+        """
         self._session.poll()
+        self._looks += 1
+        if self._looks % (1 + len(self._session.fleet.cars) // CARS_A_LOOK):
+            return
         shown = (self._session.fleet.changes, self._session.clock.monotonic_us() // 1_000_000)
         if shown != self._shown:
             self._shown = shown

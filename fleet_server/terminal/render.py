@@ -46,8 +46,10 @@ class Now:
 def chosen_cars(fleet: Fleet, words: str, *, by_trouble: bool, now_us: int) -> list[Car]:
     """Return the cars that match all of `words`, by name, or those in trouble first."""
     wanted = words.lower().split()
-    found = [car for car in fleet.cars.values() if all(w in _searched(car, now_us) for w in wanted)]
-    found.sort(key=lambda car: (_rank(car, now_us) if by_trouble else 0, car.name))
+    found = [car for car in fleet.cars.values() if not wanted or _matches(car, wanted, now_us)]
+    found.sort(key=lambda car: car.name)
+    if by_trouble:
+        found.sort(key=lambda car: _rank(car, now_us))
     return found
 
 
@@ -127,6 +129,11 @@ def _fitted(line: Text, width: int) -> Text:
     return line
 
 
+def _matches(car: Car, wanted: Sequence[str], now_us: int) -> bool:
+    searched = _searched(car, now_us)
+    return all(word in searched for word in wanted)
+
+
 def _searched(car: Car, now_us: int) -> str:
     status, live = car.status, car.live(now_us)
     parts = [car.name, car.presence(now_us), _deployment(car), live.state if live else ""]
@@ -194,7 +201,7 @@ def _nothing(fleet: Fleet) -> str:
 
 def _identity(car: Car, now: Now) -> Text:
     presence = car.presence(now.now_us)
-    line = Text(car.name, style=HEAD).append(f"  {presence}", _PRESENCE[presence])
+    line = Text().append(car.name, HEAD).append(f"  {presence}", _PRESENCE[presence])
     if car.known.boot is not None:
         boot = int(car.known.boot.split("-")[0])
         line.append(f"  {_deployment(car)}  boot {boot}, connection {car.known.connection}")
@@ -215,7 +222,7 @@ def _sight(car: Car, now: Now) -> Text:
     line = Text(f"estimate {estimate}{sigma}  measured {measured}")
     line.append("" if error is None else f"  error {error:+.1f}")
     line.append("" if mean is None else f" (mean {mean:.1f})")
-    return line.append(f"  speed {live.speed_mm_s:.0f} mm/s  {plain(live.state)}")
+    return line.append(f"  {plain(live.state)} {live.speed_mm_s:.0f} mm/s")
 
 
 def _models(car: Car, fleet: Fleet) -> Text:
@@ -241,7 +248,7 @@ def _wrong(car: Car, fleet: Fleet) -> Text:
 
 def _event(event: Event) -> Text:
     at = datetime.fromtimestamp(event.utc_us / 1e6, tz=UTC)
-    line = Text(f"{at:%H:%M:%S} ", style=DIM)
+    line = Text().append(f"{at:%H:%M:%S} ", DIM)
     if event.car:
         line.append(f"{event.car} ", HEAD)
     mark = "! " if event.is_bad else ""

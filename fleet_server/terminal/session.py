@@ -32,8 +32,8 @@ CONNECT_US = 10_000_000
 """How long the first connection may take."""
 
 _WAIT_S = 0.1
-_AT_ONCE = 2000
-"""How many messages are taken between two pictures of the screen."""
+_AT_ONCE = 500
+"""How many messages are taken between two looks at the keyboard."""
 
 _ROWS = (DESIRED, OPERATORS, PRESENCE, STATUS, UPDATE, RESULT)
 
@@ -44,6 +44,11 @@ class Line(Protocol):
     @property
     def connected(self) -> bool:
         """Whether something can be said now."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """How many messages there was no room for."""
         ...
 
     def start(self) -> None:
@@ -91,6 +96,7 @@ class Session:
         )
         self._connection: Line = line or Connection(access.address)
         self._watched: frozenset[str] = frozenset()
+        self._dropped = 0
 
     @property
     def place(self) -> str:
@@ -128,6 +134,9 @@ class Session:
                 break
             self._take(event)
         utc_us = self.clock.utc_us()
+        if self._connection.dropped > self._dropped:
+            self._dropped = self._connection.dropped
+            self.fleet.note(f"{self._dropped} messages dropped: more came than fit", utc_us)
         for topic_filter in self._connection.refused_filters():
             self.fleet.note(f"the broker refuses {topic_filter}", utc_us)
         for order in self.fleet.orders.overdue(self.clock.monotonic_us()):

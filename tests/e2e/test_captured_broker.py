@@ -27,12 +27,24 @@ from shared.messages import (
     CommandResult,
     Desired,
     Message,
+    OperatorKey,
+    Operators,
     Presence,
     Receipt,
     Status,
 )
 from shared.signing import SigningKey, open_envelope, seal, write_secret
-from shared.topics import BATCH, COMMAND, DESIRED, PRESENCE, RECEIPT, RESULT, STATUS, Topic
+from shared.topics import (
+    BATCH,
+    COMMAND,
+    DESIRED,
+    OPERATORS,
+    PRESENCE,
+    RECEIPT,
+    RESULT,
+    STATUS,
+    Topic,
+)
 from tests.contracts.brokers import KINDS, SHORT_S, Broker, Client, running, secret_of, wait_for
 from tests.device.agent.world import DEVICE, Fleet, SettableClock, enrolled_home
 from tests.device.records import BOOT, JPEG, sample
@@ -279,6 +291,44 @@ def test_a_forged_or_replayed_command_is_not_obeyed(world: World) -> None:
     silence()
     assert len(world.results()) == 3
     assert world.heard_by_drive() == []
+
+
+def test_a_forged_or_replayed_list_of_operators_makes_nobody_one(world: World) -> None:
+    here = world.presence()
+    assert here is not None
+    anna = SigningKey(b"a" * 32)
+
+    def said(revision: int, *keys: SigningKey, by: SigningKey | None = None) -> bytes:
+        named = tuple(
+            OperatorKey(name="anna", public_key=each.public.raw, until_utc_us=2**52)
+            for each in keys
+        )
+        return world.sealed(OPERATORS, Operators(revision=revision, utc_us=1, keys=named), by)
+
+    def order(number: int, key: SigningKey) -> bytes:
+        command = Command(
+            device=DEVICE,
+            actor="anna",
+            boot=here.boot,
+            connection=here.connection,
+            number=number,
+            verb="sync",
+        )
+        return world.sealed(COMMAND, command, key)
+
+    first = said(1, anna)
+    world.publish(OPERATORS, first, keep=True)
+    world.publish(COMMAND, order(1, anna))
+    world.wait(lambda: [each.outcome for each in world.results()] == ["done"], "the answer")
+    world.publish(OPERATORS, said(9, FORGER, by=FORGER), keep=True)
+    world.publish(COMMAND, order(2, FORGER))
+    world.wait(lambda: world.refused() == 2, "two refusals")
+    world.publish(OPERATORS, said(2), keep=True)
+    world.publish(OPERATORS, first, keep=True)
+    world.publish(COMMAND, order(3, anna))
+    world.wait(lambda: world.refused() == 3, "the revoked operator's refusal")
+    silence()
+    assert len(world.results()) == 1
 
 
 def test_a_command_recorded_on_one_connection_is_worth_nothing_on_the_next(world: World) -> None:

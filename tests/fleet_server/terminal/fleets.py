@@ -105,6 +105,7 @@ class FakeLine:
     said: list[tuple[str, bytes]] = field(default_factory=list)
     acknowledged: int = 0
     connected: bool = False
+    dropped: int = 0
 
     def start(self) -> None:
         self.coming.append(Connected())

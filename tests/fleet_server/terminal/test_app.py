@@ -157,8 +157,10 @@ def test_a_viewers_console_gives_no_order() -> None:
 
 def test_without_a_connection_it_says_so_and_says_nothing_later() -> None:
     async def steps(driven: Driven) -> None:
+        driven.line.dropped = 7
         driven.line.coming.append(Disconnected(reason="refused: Not authorized"))
         driven.look()
+        assert "7 messages dropped" in driven.text()
         assert "NO CONNECTION: it does not know this console" in driven.text()
 
     drive(steps)
