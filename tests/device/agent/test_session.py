@@ -85,6 +85,7 @@ def test_every_connection_subscribes_anew_and_says_that_the_car_is_there(car: Ca
             RECEIPT.topic(id=DEVICE),
             DESIRED.topic(id=DEVICE),
             COMMAND.filter(id=DEVICE),
+            topics.OPERATORS.topic(),
             topics.RELEASE_METADATA.topic(),
         }
         (said,) = published(effects, PRESENCE)
