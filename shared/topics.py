@@ -175,7 +175,7 @@ OPERATORS = Topic(
     qos=1,
     retained=True,
     publishers=("server",),
-    subscribers=("device", "operator", "viewer"),
+    subscribers=_ALL,
     signed=True,
     limit_bytes=16 * _K,
 )

@@ -28,7 +28,7 @@ RIGHTS: dict[str, tuple[set[Role], set[Role]]] = {
     "command": ({"server", "operator"}, {"device", "server"}),
     "result": ({"device"}, WATCHERS),
     "update": ({"device"}, WATCHERS),
-    "operators": ({"server"}, {"device", "operator", "viewer"}),
+    "operators": ({"server"}, {"device", *WATCHERS}),
     "release_metadata": ({"server"}, {"device", *WATCHERS}),
     "release_target": ({"server"}, {"device", *WATCHERS}),
 }
