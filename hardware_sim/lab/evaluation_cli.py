@@ -144,16 +144,17 @@ def _evaluate(
         evaluation = Evaluation(fleet, plan, clock, board, keep)
         try:
             done = evaluation.run(phases, kept.deployment, kept.done)
-            found = None
-            if recorded is not None:
-                board.stage("recorded data: replayed, learned, judged")
-                found = recorded_phase.judged(fleet, recorded, plan.seed)
         except WaitTimeoutError as error:
             raise ParkfleetError(f"{error}; the logs: {state / 'logs'}") from None
+        # Of all cars that ever drove: a run that goes on starts no more than it needs.
         pairs = {
-            name: join(evaluation.observer.samples(name), read_truth(car.truth))
-            for name, car in fleet.cars.items()
+            car.name: join(evaluation.observer.samples(car.name), read_truth(car / "truth.csv"))
+            for car in sorted((state / "cars").iterdir())
         }
+    found = None
+    if recorded is not None:
+        settings = plan.server_settings
+        found = recorded_phase.judged(state / "recorded", clock, settings, recorded, plan.seed)
     seconds = before_s + (clock.monotonic_us() - begun_us) / 1e6
     return build(done, pairs, out, seconds, recorded=found)
 

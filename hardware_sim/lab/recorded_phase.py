@@ -23,6 +23,7 @@ import numpy as np
 from hardware_sim.lab.fleet import Car, Fleet
 from hardware_sim.lab.observe import Observer
 from hardware_sim.lab.report import Check
+from shared.clock import Clock
 from shared.errors import ParkfleetError, UsageError
 from shared.task import WALL_DISTANCE, Task
 
@@ -82,17 +83,23 @@ def split(data: Path, seed: int) -> Split:
     )
 
 
-def judged(fleet: Fleet, data: Path, seed: int) -> dict[str, Any]:
-    """Drive both parts through a new car on a started `fleet`; return what came of it.
+def judged(
+    folder: Path, clock: Clock, settings: dict[str, str], data: Path, seed: int
+) -> dict[str, Any]:
+    """Drive both parts through a car of a new fleet in `folder`; return what came of it.
 
-    Where nothing came of it, its `reason` says why, and there is no error.
+    A fleet of its own, since its task has another range. Where nothing came of it, its `reason`
+    says why, and there is no error.
 
     Raises:
         UsageError: as `split`.
     """
     parts = split(data, seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    told = {**settings, "PARKFLEET_GATES_COVERAGE_POINTS": str(COVERAGE_POINTS)}
     try:
-        error, reason = _drive(fleet, data, parts), ""
+        with Fleet(folder, clock, settings=told) as fleet:
+            error, reason = _drive(fleet, data, parts), ""
     except ParkfleetError as failure:
         error, reason = None, str(failure)
     return {
@@ -108,9 +115,9 @@ def judged(fleet: Fleet, data: Path, seed: int) -> dict[str, Any]:
 def _drive(fleet: Fleet, data: Path, parts: Split) -> float | None:
     task = _task([*parts.learn, *parts.judge])
     body = {"name": DEPLOYMENT, "task": msgspec.to_builtins(task), "reason": "recorded data"}
+    fleet.start_broker()
+    fleet.start_server()
     fleet.server.post("deployments", body)
-    fleet.processes.stop("trainer")
-    fleet.processes.environment["PARKFLEET_GATES_COVERAGE_POINTS"] = str(COVERAGE_POINTS)
     fleet.start_trainer()
     car = fleet.add_car(_CAR, DEPLOYMENT)
     observer = Observer(fleet.server, DEPLOYMENT)
@@ -153,7 +160,7 @@ def _task(rows: Sequence[Row]) -> Task:
 
 
 def _replay(fleet: Fleet, car: Car, data: Path, rows: Sequence[Row], name: str) -> None:
-    folder = fleet.folder / "recorded" / name
+    folder = fleet.folder / name
     (folder / "images").mkdir(parents=True)
     for row in rows:
         # A name may come from anywhere, and names nothing outside its folder.
