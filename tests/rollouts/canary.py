@@ -55,6 +55,7 @@ class Told:
     moves: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     messages: list[int] = field(default_factory=list)
     model_bytes: int = 0
+    connections: int = 1
     metadata_bytes: int = 0
     switched_on: int = 0
     unknown: int = 0
@@ -104,7 +105,7 @@ class _Run:
         self._tell(f"all cars drive by the first model: {self._on(world.latest())} of {told.cars}")
         for car in world.cars:
             car.habits = replace(car.habits, manoeuvres=_MANOEUVRES)
-        sent = Counter(world.sent.payload_bytes)
+        sent, connects = Counter(world.sent.payload_bytes), self._connects()
         new = world.release(error_mm=NEW_MM, size_bytes=MODEL_BYTES)
         self._follow(new)
         for _ in range(2):
@@ -113,6 +114,8 @@ class _Run:
         told.on_new = self._on(new)
         told.model_bytes = self._bytes(sent, f"releases/target/{new}/")
         told.metadata_bytes = self._bytes(sent, "releases/meta")
+        # What is retained is said anew at every connection, since a broker may have lost it.
+        told.connections = 1 + self._connects() - connects
         self._compare()
         self._tell(f"{told.on_new} cars drive by the new model")
         self._bad()
@@ -205,6 +208,11 @@ class _Run:
     def _bytes(self, before: Counter[str], part: str) -> int:
         sent = self._world.sent
         return sum(sent.payload_bytes[each] - before[each] for each in sent.on(part))
+
+    def _connects(self) -> int:
+        """Return how often the process that speaks for the server has connected."""
+        connects = self._world.sent.connects
+        return sum(count for name, count in connects.items() if name.endswith("control"))
 
     def _on(self, model: str | None) -> int:
         return sum(each == model for each in self._world.loaded().values())

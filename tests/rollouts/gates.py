@@ -32,7 +32,12 @@ def checks(told: Told) -> list[Check]:
     unjust = sum(not is_just(*move) for move in told.moves)
     return [
         at_most("control messages to a car in a stage", max(told.messages), "", MOST_MESSAGES),
-        at_most("bytes of the model sent by the server", told.model_bytes, "B", MODEL_BYTES + 1),
+        at_most(
+            "bytes of the model sent by the server in a connection",
+            told.model_bytes / told.connections,
+            "B",
+            MODEL_BYTES + 1,
+        ),
         at_most("moves against the gate", unjust, "", 0),
         at_most("cars whose loaded digest is unknown", told.unknown, "", 0),
         at_most("cars that loaded another digest than known", told.disagreeing, "", 0),

@@ -103,3 +103,10 @@ def test_packets_are_found_however_the_stream_is_cut() -> None:
         packets.feed(stream[at:])
         assert (count.messages["a/b"], count.payload_bytes["a/b"]) == (1, 4)
         assert count.bytes == len(stream)
+
+
+def test_who_connects_is_counted_by_client_id() -> None:
+    body = bytes([0, 4]) + b"MQTT" + bytes([4, 2, 0, 60, 0, 6]) + b"server"
+    count = Count()
+    Packets(count).feed(bytes([0x10, len(body)]) + body)
+    assert count.connects == {"server": 1}

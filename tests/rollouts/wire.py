@@ -15,16 +15,22 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-_PUBLISH = 3
+_CONNECT, _PUBLISH = 1, 3
+_BEFORE_CLIENT_ID = 10
+"""Bytes of a CONNECT of MQTT 3.1.1 before its client id: name, level, flags, keep-alive."""
 
 
 @dataclass
 class Count:
-    """What passed in one direction; `payload_bytes` and `messages` by topic."""
+    """What passed in one direction; `payload_bytes` and `messages` by topic.
+
+    `connects` counts how often each client id asked for a connection.
+    """
 
     bytes: int = 0
     messages: Counter[str] = field(default_factory=Counter)
     payload_bytes: Counter[str] = field(default_factory=Counter)
+    connects: Counter[str] = field(default_factory=Counter)
 
     def on(self, part: str) -> list[str]:
         """Return the topics with `part` in them."""
@@ -105,7 +111,14 @@ class Packets:
             header, rest = size
             if self._held[0] >> 4 == _PUBLISH:
                 self._publish(self._held[0], bytes(self._held[header : header + rest]))
+            if self._held[0] >> 4 == _CONNECT:
+                self._connect(bytes(self._held[header : header + rest]))
             del self._held[: header + rest]
+
+    def _connect(self, body: bytes) -> None:
+        at = _BEFORE_CLIENT_ID
+        length = int.from_bytes(body[at : at + 2], "big")
+        self._count.connects[body[at + 2 : at + 2 + length].decode()] += 1
 
     def _publish(self, flags: int, body: bytes) -> None:
         length = int.from_bytes(body[:2], "big")
