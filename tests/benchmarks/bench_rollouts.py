@@ -22,7 +22,7 @@ from tests.rollouts import canary, gates
 @click.option(
     "--deadline-s",
     type=float,
-    default=60.0,
+    default=120.0,
     show_default=True,
     help="After which silence of a stage's cars counts as failure: longer than the last stage.",
 )
