@@ -82,11 +82,12 @@ def install(app: FastAPI, house: House) -> None:
 
     @app.post("/sign-out", include_in_schema=False)
     async def sign_out(request: Request) -> Response:
-        visitor = visitor_of(house, request)
-        if visitor is not None and is_same_origin(request.headers):
-            house.sessions.sign_out(visitor)
         response = RedirectResponse("/", 303)
-        response.delete_cookie(COOKIE)
+        if is_same_origin(request.headers):
+            visitor = visitor_of(house, request)
+            if visitor is not None:
+                house.sessions.sign_out(visitor)
+            response.delete_cookie(COOKIE)
         return response
 
     @app.get("/view/{path:path}", include_in_schema=False)

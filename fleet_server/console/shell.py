@@ -21,7 +21,7 @@ from fleet_server.console import words
 from fleet_server.console.acts import Act, Outcome, Voice
 from fleet_server.console.gate import visitor_of
 from fleet_server.console.house import House
-from fleet_server.console.nodes import Node, node
+from fleet_server.console.nodes import Node, found, node, said
 from fleet_server.console.parts import address
 from fleet_server.console.sessions import Visitor
 from fleet_server.console.sheet import Sent, Sheet
@@ -88,6 +88,15 @@ def foot() -> Node:
     )
 
 
+def news(tree: Node, last: Outcome | None) -> Node:
+    """Return what became of the last act, where `tree` does not say it: its form may be gone."""
+    is_said = last is None or any(said(each) == last.text for each in found(tree, cls="told"))
+    told = None
+    if last is not None and not is_said:
+        told = node("p", last.text, cls=f"told {'good' if last.is_done else 'bad'}")
+    return node("div", told, role="status")
+
+
 @dataclass
 class Page:
     """One open page: who looks, what was done on it, and how it is drawn."""
@@ -100,9 +109,11 @@ class Page:
     outcomes: dict[tuple[str, str], Outcome] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._done = 0
+        self._last: tuple[str, str] | None = None
         self.is_over = False
+        self.timers: list[tuple[float, Callable[[], None]]] = []
         self._live = Sheet()
+        self._news = Sheet()
         if self.above is not None:
             self.above(self)
         self._content = Sheet(self.heard)
@@ -124,6 +135,7 @@ class Page:
         now = words.clock_time(self.house.context.clock.utc_us())
         self._say(f"Live, {now} UTC")
         self._content.show(tree)
+        self._news.show(news(tree, self.outcomes.get(self._last) if self._last else None))
 
     async def heard(self, form: Sent) -> None:
         """Do what a form asks for, as far as who sends it may."""
@@ -131,8 +143,10 @@ class Page:
         if act is None:
             return
         text, is_done = await self._do(act, form)
-        self._done += 1
-        self.outcomes[form.act, form.key] = Outcome(text=text, is_done=is_done, number=self._done)
+        self._last = form.act, form.key
+        before = self.outcomes.get(self._last)
+        number = before.number + 1 if before else 1
+        self.outcomes[self._last] = Outcome(text=text, is_done=is_done, number=number)
         await self.refresh()
 
     async def _do(self, act: Act, form: Sent) -> tuple[str, bool]:
@@ -201,5 +215,7 @@ async def open_page(
             below()
     Sheet().show(foot())
     await page.refresh()
-    ui.timer(every_s, page.refresh, immediate=False)
+    # Timers wait for the browser, and a page that waits for it is sent as far as it has come.
+    for seconds, look_again in ((every_s, page.refresh), *page.timers):
+        ui.timer(seconds, look_again, immediate=False)
     return None

@@ -40,6 +40,7 @@ BENCHES: Final = (
     Bench(name="rendering", what="renderer"),
     Bench(name="fleet", what="a thousand cars in one process", quick=("--quick",)),
     Bench(name="bench_rollouts", what="a canary with silent and failing cars", quick=("--quick",)),
+    Bench(name="bench_console", what="web console", quick=("--rounds", "2", "--seconds", "4")),
     Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
     Bench(name="bench_drift", what="drift", quick=("--manoeuvres", "2000", "--repeats", "2")),
     Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "4")),

@@ -185,12 +185,12 @@ def mosquitto(folder: Path) -> Iterator[int]:
     """Run mosquitto with the limits of `parkfleet broker config`; give its port."""
     if not Path(MOSQUITTO).exists():
         raise UsageError("this benchmark needs mosquitto (apt install mosquitto)")
-    port = _free_port()
+    port = free_port()
     # Limits as `parkfleet broker config` writes them; rights are not what is measured.
     lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "max_inflight_messages 100")
     path = folder / "mosquitto.conf"
     path.write_text("\n".join((*lines, "max_queued_messages 10000", "log_type error\n")))
-    with _process([MOSQUITTO, "-c", str(path)], port):
+    with process([MOSQUITTO, "-c", str(path)], port):
         yield port
 
 
@@ -214,15 +214,15 @@ def _has_connected(log: Path) -> bool:
 @contextmanager
 def server(state: Path, broker_port: int) -> Iterator[int]:
     """Run the fleet server; give its port."""
-    port = _free_port()
+    port = free_port()
     words = [sys.executable, "-m", "shared", "server", "--state", str(state)]
     words += ["--port", str(port), "--broker-port", str(broker_port)]
-    with _process(words, port):
+    with process(words, port):
         yield port
 
 
 @contextmanager
-def _process(words: list[str], port: int) -> Iterator[None]:
+def process(words: list[str], port: int) -> Iterator[None]:
     def listens() -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", port)) == 0
@@ -254,7 +254,7 @@ def _wait_until(is_ready: Callable[[], bool]) -> None:
     raise RuntimeError("a process did not start within a minute")
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
 

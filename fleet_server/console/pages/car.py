@@ -64,7 +64,7 @@ class _Live:
         self._page = page
         self._sheet = Sheet()
         self.update()
-        ui.timer(LIVE_S, self.update)
+        page.timers.append((LIVE_S, self.update))
 
     def update(self) -> None:
         if self._page.is_over:

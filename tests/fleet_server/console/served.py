@@ -5,6 +5,7 @@ real ingest, REST and control, a car that is online, a message that was refused,
 each role.
 """
 
+import logging
 import sys
 from collections import Counter
 from dataclasses import dataclass
@@ -86,6 +87,8 @@ def context_at(state: Path, given: ServerSettings) -> Context:
 
 def main(state: str, port: str) -> None:
     """Serve until the process is ended."""
+    # A refused message that is replayed is refused again, and told of in the log.
+    logging.getLogger("fleet_server.ingest").addHandler(logging.NullHandler())
     context = context_at(Path(state), settings.load(Path(state), {}))
     app = create_app(context)
     console.mount(app, context)
