@@ -149,6 +149,7 @@ def test_a_receipt_for_what_nobody_sent_is_told() -> None:
     assert (len(promises.rejected), promises.stored) == (1, 0)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**16))
 def test_what_cars_drive_depends_on_the_seed_alone(seed: int) -> None:
     assert driven(seed, 2) == driven(seed, 2)

@@ -238,6 +238,7 @@ def test_the_formats_are_picamera2s(real: Sources, simulated: SimulatedPicamera2
     assert {main["format"]} < accepted
 
 
+@pytest.mark.slow
 def test_controls_metadata_and_properties_bear_names_that_the_sources_use(
     real: Sources, simulated: SimulatedPicamera2
 ) -> None:

@@ -85,6 +85,7 @@ def test_every_sample_names_its_calibration_and_its_label_is_corrected(tmp_path:
     assert mean(labels["none"]) - mean(labels["calibration-1"]) == pytest.approx(12.0, abs=2.0)
 
 
+@pytest.mark.slow
 def test_the_command_finds_the_offset_of_a_simulated_sensor(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

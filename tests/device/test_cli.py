@@ -121,6 +121,7 @@ def test_a_driving_process_ends_cleanly_on_a_signal(tmp_path: Path, number: int)
     assert state.state == "off"
 
 
+@pytest.mark.slow
 def test_the_driving_half_loads_no_network_code() -> None:
     code = (
         "import sys, device.drive.loop\n"

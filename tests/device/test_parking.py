@@ -141,6 +141,7 @@ def test_a_manoeuvre_that_began_ends_exactly_once_and_with_a_reason(
         is_on = began or (is_on and taken.ended is None)
 
 
+@pytest.mark.slow
 @given(moments, st.sampled_from(["model", "sensor"]))
 def test_any_fault_and_any_stop_cut_the_motors_in_the_same_turn(
     raw: list[dict[str, object]], source: str
@@ -252,6 +253,7 @@ def test_without_a_sensor_a_model_that_does_not_see_the_way_rolled_stops_the_car
     assert reasons == ["wandering_wall"] or steps[-1].parking.state == "holding"
 
 
+@pytest.mark.slow
 @given(st.floats(60, 900))
 def test_a_sensor_that_is_stuck_stops_the_car_that_parks_by_it(stuck_mm: float) -> None:
     seen = []

@@ -50,6 +50,7 @@ def test_any_bytes_are_a_message_or_refused(kind: type[messages.Message], payloa
     assert_message_or_refused(kind, payload)
 
 
+@pytest.mark.slow
 @settings(max_examples=500, deadline=None)
 @given(data=st.data(), message=st.sampled_from(EXAMPLES))
 def test_any_damage_to_a_message_is_a_message_or_refused(

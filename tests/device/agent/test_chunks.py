@@ -119,6 +119,7 @@ def test_sweeping_keeps_what_is_in_use_and_what_is_not_ours(home: Home) -> None:
     assert note.exists()
 
 
+@pytest.mark.slow
 @settings(max_examples=50, deadline=None)
 @given(count=st.integers(1, 60), loss=st.floats(0, 0.8), seed=st.integers(0, 2**16))
 def test_every_piece_comes_in_the_end_within_the_window(count: int, loss: float, seed: int) -> None:

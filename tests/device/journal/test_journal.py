@@ -73,6 +73,7 @@ def test_marking_takes_rows_out_of_the_queue_once(journal: Journal) -> None:
     assert len(journal.unsent_pictures(10)) == 3
 
 
+@pytest.mark.slow
 @settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

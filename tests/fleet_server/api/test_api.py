@@ -43,6 +43,7 @@ def _filled(path: str) -> str:
     return path.format(**parts)
 
 
+@pytest.mark.slow
 def test_every_route_but_the_open_ones_asks_for_a_token(client: TestClient) -> None:
     asked = [each for each in _routes(client) if each[1] not in OPEN]
     assert len(asked) > 25
@@ -393,6 +394,7 @@ def test_a_server_that_cannot_reach_its_database_is_not_ready(
         assert client.get("/ready").status_code == 503
 
 
+@pytest.mark.slow
 def test_a_process_without_rest_answers_health_and_metrics_and_nothing_else(
     context: Context, login: Login
 ) -> None:

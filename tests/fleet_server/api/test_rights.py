@@ -153,6 +153,7 @@ def test_without_a_token_every_route_but_the_open_ones_answers_401(client: TestC
             assert answer.headers["www-authenticate"] == "Bearer"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ROLES)
 def test_a_role_may_do_what_it_is_for_and_nothing_else(
     client: TestClient, login: Login, role: Role

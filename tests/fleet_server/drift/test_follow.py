@@ -142,6 +142,7 @@ def test_a_car_without_a_sensor_takes_part_by_looks_and_sigma() -> None:
     assert found.words.startswith("estimated error risen")
 
 
+@pytest.mark.slow
 def test_the_memory_does_not_grow_with_the_manoeuvres() -> None:
     follower = _follower()
     follower.drive(USUAL, 40)

@@ -1,5 +1,6 @@
 """A car that sends too much is held back, and nobody else is."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -53,6 +54,7 @@ def test_idle_cars_are_forgotten_before_too_many_are_known() -> None:
     assert len(quotas._balances) <= 10_000
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.integers(1, 3000), st.integers(0, 40), st.integers(0, MINUTE_US // 4)),

@@ -31,6 +31,7 @@ def told(in_service_mm: list[float], candidate_mm: list[float]) -> Told:
     return Told(report(in_service_mm), report(candidate_mm))
 
 
+@pytest.mark.slow
 def test_of_two_equal_models_fewer_than_one_in_twenty_is_called_better() -> None:
     found = [rounds_to_prove(seed, in_service_mm=9.0, candidate_mm=9.0) for seed in range(60)]
     assert sum(each is not None for each in found) < 3

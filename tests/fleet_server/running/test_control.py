@@ -107,6 +107,7 @@ def _about(fleet: Fleet, verdict: int) -> list[DecisionView]:
     return [each for each in fleet.queries.decisions() if each.verdict == verdict]
 
 
+@pytest.mark.slow
 def test_a_risen_error_is_judged_once_and_retrained_when_there_is_data(
     fleet: Fleet, control: Control
 ) -> None:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
@@ -105,6 +106,7 @@ def test_an_order_is_signed_by_its_operator_and_its_answer_is_shown() -> None:
     drive(steps)
 
 
+@pytest.mark.slow
 def test_to_park_is_asked_about_and_goes_to_the_car_that_was_asked_about() -> None:
     async def steps(driven: Driven) -> None:
         await driven.press("p")
@@ -117,6 +119,7 @@ def test_to_park_is_asked_about_and_goes_to_the_car_that_was_asked_about() -> No
     drive(steps)
 
 
+@pytest.mark.slow
 def test_an_order_with_arguments_is_entered_as_a_line() -> None:
     async def steps(driven: Driven) -> None:
         await driven.press("colon")
@@ -130,6 +133,7 @@ def test_an_order_with_arguments_is_entered_as_a_line() -> None:
     drive(steps)
 
 
+@pytest.mark.slow
 def test_a_filter_narrows_the_table_and_what_is_listened_to() -> None:
     async def steps(driven: Driven) -> None:
         await driven.press("slash", *"car-7")
@@ -166,6 +170,7 @@ def test_without_a_connection_it_says_so_and_says_nothing_later() -> None:
     drive(steps)
 
 
+@pytest.mark.slow
 def test_help_and_the_ways_to_end() -> None:
     async def help_and_quit(driven: Driven) -> None:
         await driven.press("question_mark")

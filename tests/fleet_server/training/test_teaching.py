@@ -3,6 +3,7 @@
 import threading
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import update
@@ -112,6 +113,7 @@ def _waiting(fleet: Fleet) -> None:
     _settle(fleet)
 
 
+@pytest.mark.slow
 def test_a_retraining_that_waits_for_pairs_asks_for_pictures_once_they_are_late(
     fleet: Fleet,
 ) -> None:
@@ -127,6 +129,7 @@ def test_a_retraining_that_waits_for_pairs_asks_for_pictures_once_they_are_late(
     assert all(200 <= sequence < 260 for _, sequence in keys)
 
 
+@pytest.mark.slow
 def test_a_car_is_not_asked_again_at_once_and_one_that_refused_not_for_long(fleet: Fleet) -> None:
     _waiting(fleet)
     fleet.clock.now_us += asking.ON_ITS_WAY_US + 1

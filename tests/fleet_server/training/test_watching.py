@@ -158,6 +158,7 @@ def test_another_car_is_learned_from_all_the_same(watched: Fleet) -> None:
     assert _learned(watched) == 110
 
 
+@pytest.mark.slow
 def test_what_does_not_hurt_is_noted_and_trains_nothing(watched: Fleet) -> None:
     _drive(watched, 20, 60, looks=140.0)
     _settle(watched)
@@ -180,6 +181,7 @@ def test_a_verdict_that_is_over_is_cleared_and_the_sensor_trusted_again(watched:
     assert _learned(watched) == 110
 
 
+@pytest.mark.slow
 def test_a_model_of_no_deployment_here_is_watched_by_nobody(fleet: Fleet) -> None:
     _drive(fleet, 0, 30, error=90.0)
     _settle(fleet)

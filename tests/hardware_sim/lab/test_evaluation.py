@@ -151,6 +151,7 @@ def test_what_is_found_where_nothing_changed_is_a_false_alarm_and_a_note_is_none
     assert evaluation_checks.false_alarms(done, pairs).value == pytest.approx(1000.0 / driven)
 
 
+@pytest.mark.slow
 def test_the_report_holds_the_table_the_checks_and_the_plots(tmp_path: Path) -> None:
     done, pairs = _story()
     checks = evaluation_report.build(done, pairs, tmp_path, 12.0)
@@ -229,6 +230,7 @@ def test_a_recording_that_cannot_be_parted_is_refused_with_the_reason(
         recorded_phase.split(_recording(tmp_path, manoeuvres, columns=columns), 1)
 
 
+@pytest.mark.slow
 def test_a_recorded_model_must_say_more_than_a_constant(tmp_path: Path) -> None:
     found = {"learned": 9, "judged": 9, "range_mm": 500.0, "constant_mm": 80.0}
     done, pairs = _story()
