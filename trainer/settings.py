@@ -4,15 +4,12 @@ Laws:
 - the same settings, seed and data give the same file on the same machine;
 - the defaults are measured; whoever changes one measures again.
 
-Measured on two x86 cores shared with others, rendered pictures with the noise of a VL53L0X, 24
-manoeuvres on beige (about 325 training pictures) or those and 9 on red (about 455), ten seeds each:
-error of the int8 file in LiteRT on held-out manoeuvres 3.4 mm in the mean, 5.4 mm at worst, at most
-0.4 mm from the float network's; against the simulator's truth on new manoeuvres 2.9 mm (beige),
-3.1 mm (red after retraining); training 10 to 23 s, conversion 1 to 2 s. Batches of 16 beat 32 at
-equal time (2.1 against 2.4 mm below 300 mm); 400 steps left one run in four above 5 mm; a longer
-warm-up (0.6), a beta of 0.7 and evening out the label's bins by repetition were worse. With twice
-the pictures, of two floors, 900 steps see each too seldom: 1400 took the error from 2.8 to 1.9 mm
-in the mean of three seeds, and from 2.6 to 1.9 mm at least (`passes` 17 gives that number there).
+Measured on two x86 cores shared with others, rendered pictures with the noise of a VL53L0X, 528
+pairs of 24 manoeuvres by four cars on beige: four seeds, int8 in LiteRT against the simulator's
+truth on 40 manoeuvres of four other cars, 1.5 to 2.2 mm (`tests.benchmarks.bench_worth` measures
+it). 900 steps to a standstill, without averaged weights, gave 1.6 to 3.3 mm on the like (five
+seeds, floats); batches of 8 at 1800 steps 2.1 mm where 16 gave 1.4 (one seed). With twice the
+pictures, of two floors, steps see each too seldom: hence `passes`.
 """
 
 from typing import Annotated, Literal
@@ -41,7 +38,9 @@ class TrainingSettings(Record, frozen=True):
     these see each one fewer than `passes` times, there are more, up to `most_steps`. `warm_up`
     is the share of them in which the value learns by absolute error alone; `beta` weighs
     samples in the likelihood after that (0 plain likelihood, 1 plain squared error). `averaged` is
-    the share of the steps that the averaged weights reach back, exponentially. `patience`
+    the share of the steps that the averaged weights reach back, exponentially. `restart` is the
+    share of the steps that are a short training of their own, from whose weights the rest starts
+    anew, learning rate and all (Loshchilov and Hutter 2017); a search has made it then. `patience`
     is the share of the rounds (of 25 steps) that bring nothing better before the training ends:
     the learning rate falls over all rounds, so a long training rests longer before it improves
     again. `keep` says which round's weights are kept: the best on the validation manoeuvres, or
@@ -60,6 +59,7 @@ class TrainingSettings(Record, frozen=True):
     warm_up: Share = 0.4
     beta: Share = 0.5
     averaged: Share = 0.04
+    restart: Share = 0.0
     patience: Share = 0.5
     keep: Literal["best", "last"] = "best"
     variant: Literal["plain", "pooled", "separable"] = "plain"

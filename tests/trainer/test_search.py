@@ -48,15 +48,6 @@ def test_what_cannot_be_searched_is_named(over: str) -> None:
         space.narrowed([over])
 
 
-def test_a_short_trial_is_the_same_training_drawn_together() -> None:
-    whole = TrainingSettings(batch=8)
-    short = space.shortened(whole, 0.2)
-    changed = {"steps": round(0.2 * whole.steps), "passes": 3, "most_steps": 800}
-    assert short == msgspec.structs.replace(whole, **changed)
-    # However short, it is a training.
-    assert planned_steps(1, space.shortened(TrainingSettings(steps=1), 0.2)) == STEPS_PER_ROUND
-
-
 def _learnt(folder: RunFolder) -> int:
     return len(msgspec.json.decode(folder.read("split.json"))["rows"]["train"])
 
@@ -101,7 +92,7 @@ def test_processes_search_together_and_the_best_trained_whole_is_taken_as_it_is(
     best = min(whole, key=lambda each: each.validation_mae or 0.0)
     assert found.best == best.number
     assert found.settings == msgspec.structs.replace(
-        space.applied(HARDLY, best.parameters), threads=1
+        space.applied(HARDLY, best.parameters), threads=1, restart=study.SHORT
     )
     assert heard[-1][0] <= 1.0
     assert "of 5 trials" in heard[-1][1]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import keras
+import msgspec
 import numpy as np
 import tensorflow as tf
 
@@ -23,7 +24,7 @@ from shared.task import Task
 from trainer.data.dataset import Floats, Part
 from trainer.learning import augment, calibrate, network
 from trainer.learning.likelihood import Likelihood
-from trainer.learning.rounds import STEPS_PER_ROUND, Round, planned_steps
+from trainer.learning.rounds import STEPS_PER_ROUND, Round, planned_steps, shortened
 from trainer.learning.tensors import LOG_SIGMA, VALUE
 from trainer.settings import TrainingSettings
 
@@ -45,6 +46,10 @@ class Fitted:
     sigma_factor: float
     seconds: float
 
+    def weights(self) -> Sequence[Any]:
+        """Return the network's weights, in its own order."""
+        return [np.asarray(each) for each in self.network.get_weights()]
+
 
 def fit(
     train: Part,
@@ -55,16 +60,24 @@ def fit(
     clock: Clock,
     on_round: Callable[[Round], None],
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    begun: Sequence[Any] | None = None,
 ) -> Fitted:
     """Return a network trained on `train`; an exception raised by `on_round` ends it.
 
-    `callbacks` are Keras's, for those who want to see more; a round is an epoch.
+    `callbacks` are Keras's, for those who want to see more; a round is an epoch. Where the settings
+    have a restart, `begun` is the weights that its short training ended with: None makes it now,
+    which nobody is told of, and comes to the same bytes.
 
     Raises:
         RefusedError: training diverged.
     """
     started_us = clock.monotonic_us()
     trained = network.build(task, settings)
+    if settings.restart:
+        short = shortened(msgspec.structs.replace(settings, restart=0.0), settings.restart)
+        trained.set_weights(
+            begun or fit(train, validation, task, short, clock=clock, on_round=_nobody).weights()
+        )
     both = network.joined(trained)
     rounds = planned_steps(len(train), settings) // STEPS_PER_ROUND
     keeper = _Keeper(both, validation, task, settings, rounds=rounds, tell=on_round)
@@ -90,6 +103,10 @@ def predict(trained: keras.Model, part: Part) -> tuple[Floats, Floats]:
         for name in (VALUE, LOG_SIGMA)
     )
     return values, log_sigmas
+
+
+def _nobody(_round: Round) -> None:
+    pass
 
 
 def _train(

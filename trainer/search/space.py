@@ -100,17 +100,6 @@ def narrowed(over: Sequence[str]) -> Space:
     return space
 
 
-def shortened(settings: TrainingSettings, share: float) -> TrainingSettings:
-    """Return `settings` for a training of `share` of the length, its schedule drawn together."""
-    return msgspec.structs.replace(
-        settings,
-        **{
-            name: max(1, round(share * getattr(settings, name)))
-            for name in ("steps", "passes", "most_steps")
-        },
-    )
-
-
 def _parts(values: str) -> list[str]:
     """Return `values` cut at the commas outside brackets."""
     return values.replace("],[", "]\n[").split("\n") if "[" in values else values.split(",")

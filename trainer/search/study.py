@@ -5,8 +5,8 @@ Laws:
 - a search that was cut short goes on: finished trials stay, a trial whose process died is tried
   again, and no trial is started twice at once;
 - a trial is a training of `SHORT` of the whole length, its schedule drawn together; one that is
-  poor at half of its way is stopped; the best, as many as there are processes, are trained whole
-  (successive halving over lengths, see docs/adr/0035);
+  poorer than the median is stopped; the best, as many as there are processes, go on from there to
+  the whole length (successive halving over lengths, see docs/adr/0035);
 - the winner's network is taken as it is: nothing is trained a second time;
 - settings that diverge are a failed trial, not a failed search.
 """
@@ -25,6 +25,7 @@ from shared.clock import Clock
 from shared.errors import RefusedError
 from shared.samples import Record
 from shared.task import Task
+from trainer.learning.rounds import shortened
 from trainer.pipeline.folder import RunFolder
 from trainer.search import space
 from trainer.search.crew import Crew
@@ -44,12 +45,15 @@ ASKED: Final = "asked"
 WHOLE: Final = "whole"
 """Marks the trials of full length; says which short one each goes back to."""
 
-SHORT: Final = 0.2
-"""The length of a trial as a share of the whole: its order among the others is that of the whole
-trainings but for what a seed decides."""
+SHORT: Final = 0.3
+"""The length of a trial as a share of the whole: with a fifth, settings that learn slowly and end
+well were taken for poor ones."""
 
-RUNG: Final = 50
-"""Per cent of a short trial's way at which the poorer half is stopped."""
+NONE_STOPPED_BEFORE: Final = 50
+"""Per cent of a short trial's way; half-way down its learning rate it says little."""
+
+LOOKED_AT_FIRST: Final = 4
+"""So many trials come to their end before any is stopped: of few, the better half is too few."""
 
 TRIAL_FILES: Final = ("network.npz", "rounds.json")
 
@@ -136,7 +140,7 @@ def open_study(folder: Path, plan: Plan, *, worker: int = 0) -> optuna.Study:
         sampler=optuna.samplers.TPESampler(
             seed=plan.base.seed + worker, n_startup_trials=space.DRAWN_FIRST
         ),
-        pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=RUNG, reduction_factor=2),
+        pruner=optuna.pruners.MedianPruner(LOOKED_AT_FIRST, n_warmup_steps=NONE_STOPPED_BEFORE),
     )
 
 
@@ -145,7 +149,9 @@ def settings_of(plan: Plan, trial: Any) -> TrainingSettings:
     values = {name: _suggested(trial, name, each) for name, each in plan.space.items()}
     base = msgspec.structs.replace(plan.base, threads=threads(plan))
     whole = space.applied(base, values)
-    return whole if WHOLE in trial.user_attrs else space.shortened(whole, SHORT)
+    if WHOLE not in trial.user_attrs:
+        return shortened(whole, SHORT)
+    return msgspec.structs.replace(whole, restart=SHORT if _looks_first(plan) else 0.0)
 
 
 def threads(plan: Plan) -> int:
@@ -176,7 +182,7 @@ def _enqueue(study: optuna.Study, plan: Plan) -> None:
     Then nothing can be won by looking at short ones first.
     """
     there = sum(_is_short(each) for each in study.trials if ASKED in each.user_attrs)
-    if plan.trials > plan.workers:
+    if _looks_first(plan):
         for values in space.drawn(plan.space, plan.base, count=plan.trials)[there:]:
             study.enqueue_trial(values, user_attrs={ASKED: True})
         return
@@ -251,15 +257,19 @@ def _progress(study: optuna.Study, plan: Plan) -> tuple[float, str]:
         for each in trials
     )
     in_all = sum(_length(each) for each in trials)
-    if plan.trials > plan.workers and all(_is_short(each) for each in trials):
-        in_all += plan.workers
+    if _looks_first(plan) and all(_is_short(each) for each in trials):
+        in_all += plan.workers * (1.0 - SHORT)
     done = [each.value for each in trials if each.state == TrialState.COMPLETE and each.value]
     best = f", best validation error {min(done):.1f} {plan.task.unit}" if done else ""
     return min(1.0, reached / max(in_all, SHORT)), f"{ended} of {len(trials)} trials{best}"
 
 
 def _length(trial: FrozenTrial) -> float:
-    return SHORT if _is_short(trial) else 1.0
+    return SHORT if _is_short(trial) else 1.0 - SHORT
+
+
+def _looks_first(plan: Plan) -> bool:
+    return plan.trials > plan.workers
 
 
 def _real(trials: list[FrozenTrial]) -> list[FrozenTrial]:

@@ -9,8 +9,9 @@ Laws:
 
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import optuna
@@ -22,6 +23,7 @@ from trainer import runtime
 from trainer.pipeline.folder import RunFolder
 from trainer.search import study as studies
 from trainer.search.study import Plan
+from trainer.settings import TrainingSettings
 
 if TYPE_CHECKING:
     from trainer.learning.rounds import Round
@@ -80,12 +82,25 @@ class _Objective:
                 clock=SystemClock(),
                 on_round=reporter,
                 callbacks=watching,
+                begun=self._begun(trial, settings),
             )
         finally:
             board.told(settings, {"validation_mae": reporter.best})
             board.close()
         kept.keep_fitted(place, fitted)
         return fitted.rounds[fitted.best_round - 1].validation_mae
+
+    def _begun(self, trial: optuna.Trial, settings: TrainingSettings) -> Sequence[Any] | None:
+        """Return the weights that a whole trial goes on from, if its short one kept them."""
+        from trainer.pipeline import kept
+
+        if not settings.restart:
+            return None
+        short = RunFolder(self._folder.path / studies.place(trial.user_attrs[studies.WHOLE]))
+        if not short.has(studies.TRIAL_FILES[0]):
+            return None  # It was stopped before its end.
+        found: Sequence[Any] = kept.read_network(short, self._plan.task, settings).get_weights()
+        return found
 
 
 class _Reporter:
