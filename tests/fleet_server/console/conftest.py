@@ -93,7 +93,12 @@ def open_browser() -> Iterator[webdriver.Chrome]:
     assert binary is not None
     options = Options()
     options.binary_location = binary
-    for argument in ("--headless=new", "--no-sandbox", "--window-size=1280,1400"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--window-size=1280,1400",
+        "--hide-scrollbars",
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     chrome = webdriver.Chrome(options=options, service=Service(driver))

@@ -7,6 +7,7 @@ real renderer; each is taken light, dark and as wide as a phone. Look at them be
 import io
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,14 +40,15 @@ from tests.fleet_server.fleet import BOOT, START_US, Fleet, VirtualClock
 
 FOLDER = Path(__file__).parents[3] / "docs" / "images"
 DESK, PHONE = 1180, 390
-TALLEST = {DESK: 1500, PHONE: 1700}
-COLOURS = 64
+TALLEST = {DESK: 1300, PHONE: 1500}
+COLOURS = 48
+_DRAWN_S = 0.3
 
 NAMES = {
     "fleet": "",
     "car": "cars/hall-1",
     "samples": "samples",
-    "sample": "samples/hall-1/" + BOOT + "/105",
+    "sample": "samples/hall-1/" + BOOT + "/10105",
     "deployments": "deployments?left=garage&right=hall",
     "drift": "drift",
     "models": "models",
@@ -103,7 +105,7 @@ def _film(fleet: Fleet, car: str, deployment: str, scene: str, model: str) -> No
             desired_revision=1,
             boot=BOOT,
             manoeuvre=100 + number,
-            first_sequence=100 + number * 100,
+            first_sequence=10_000 + number * 100,
             started_us=START_US,
             answer=answer,
         )
@@ -204,6 +206,16 @@ def _made() -> Iterator[Filled]:
         yield filled
 
 
+def chrome_is_done(browser: webdriver.Chrome) -> bool:
+    """Tell whether all pictures that can be seen are there."""
+    return bool(
+        browser.execute_script(
+            "return [...document.images].every((each) => each.complete ||"
+            " each.getBoundingClientRect().top > innerHeight)"
+        )
+    )
+
+
 def take(browser: webdriver.Chrome, name: str, scheme: str, width: int) -> None:
     """Take a picture of the page that is open, as it is, no taller than `TALLEST`."""
     look(browser, scheme, width)
@@ -213,7 +225,8 @@ def take(browser: webdriver.Chrome, name: str, scheme: str, width: int) -> None:
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < DESK},
     )
-    browser.execute_script("return new Promise(requestAnimationFrame)")
+    time.sleep(_DRAWN_S)
+    conftest.wait_until(lambda: chrome_is_done(browser))
     picture = Image.open(io.BytesIO(browser.get_screenshot_as_png())).convert("RGB")
     kind = "" if (scheme, width) == ("light", DESK) else "-phone" if width < DESK else f"-{scheme}"
     small = picture.quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
