@@ -9,7 +9,7 @@ import logging
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, case, insert, not_, or_, select, update
+from sqlalchemy import Connection, Row, and_, case, cast, insert, not_, or_, select, update
 
 from fleet_server import logbook
 from fleet_server.rollout import stages
@@ -106,9 +106,10 @@ def steer(connection: Connection, deployment: str, now_utc_us: int) -> Change | 
     path = logbook.wanted_path(deployment).scalar_subquery()
     offered = _offered(connection, deployment)
     is_offered = devices.c.name.in_(offered.cars)
-    wanted = case((is_offered, offered.path), else_=None)
-    share = case((is_offered, offered.share), else_=None)
-    draw = case((is_offered, offered.draw), else_=None)
+    wanted = case((is_offered, cast(offered.path, desired.c.candidate.type)), else_=None)
+    # Without its type an empty share is text to PostgreSQL, which compares no text with a number.
+    share = case((is_offered, cast(offered.share, desired.c.share.type)), else_=None)
+    draw = case((is_offered, cast(offered.draw, desired.c.draw.type)), else_=None)
     behind = (
         select(devices.c.name)
         .outerjoin(desired, desired.c.id == devices.c.desired)
