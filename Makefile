@@ -12,6 +12,10 @@ unexport PYTHONDONTWRITEBYTECODE
 # Half as many again as there are cores: tests over real sockets wait a third of their time.
 SIDE_BY_SIDE := $(shell echo $$(( ($$(nproc) * 3 + 1) / 2 )))
 
+# Looked through for unit tests, these cost seconds and hold none.
+ALL_SLOW := tests/e2e tests/fleet_server/api/test_contract.py \
+	tests/fleet_server/console/test_page.py tests/trainer/test_killed.py
+
 SHELL := bash
 .SHELLFLAGS := -o pipefail -c
 .DEFAULT_GOAL := help
@@ -35,7 +39,7 @@ chaos: $(VENV)/.dev ## Kill processes at random and report what was lost (QUICK=
 test: test-unit test-e2e ## Run all tests: unit tests, then trainings and real processes.
 
 test-unit: $(VENV)/.dev sources ## Run the unit tests only (under a minute).
-	$(BIN)/pytest -q -n auto --dist worksteal -m "not e2e and not slow"
+	$(BIN)/pytest -q -n auto --dist worksteal -m "not e2e and not slow" $(ALL_SLOW:%=--ignore %)
 
 test-e2e: $(VENV)/.dev ## Run the tests that train, or start real processes over real sockets.
 	$(BIN)/pytest -q -n $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder -m "(slow or e2e) and not alone"

@@ -56,6 +56,7 @@ def test_leases_of_other_names_are_free(fleet: Fleet, other: Database) -> None:
         each[1].claim.release()
 
 
+@pytest.mark.slow
 def test_who_waits_gets_the_lease_as_soon_as_it_is_free(fleet: Fleet, other: Database) -> None:
     held = leases.take(fleet.database, CONTROL, fleet.clock)
     assert held is not None

@@ -73,6 +73,7 @@ def test_drift_from_the_first_manoeuvre_does_not_become_the_reference() -> None:
     assert watch.reference <= 2 * _PROMISED_MM
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(min_value=0, max_value=1e6), max_size=200))
 def test_the_evidence_is_finite_positive_and_below_the_alarm(errors: list[float]) -> None:
     watch, _ = _drive(begin(_MODEL, _PROMISED_MM), errors)

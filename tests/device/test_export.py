@@ -22,6 +22,7 @@ def exported(home: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> dict[
     return found
 
 
+@pytest.mark.slow
 def test_what_was_driven_reads_as_recorded_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,7 @@ def test_gpiozeros_time_is_the_worlds() -> None:
     assert factory.ticks_diff(factory.ticks(), before) == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 def test_a_long_run_remembers_nothing_but_levels() -> None:
     world = a_world(z_mm=100_000.0)
     wheels, _ = _wheels(world)

@@ -6,6 +6,7 @@ from tests.rollouts import canary, gates
 
 
 @pytest.mark.e2e
+@pytest.mark.long
 def test_a_canary_grows_as_its_gates_allow_and_stops_a_bad_model_at_the_first_car() -> None:
     lines: list[str] = []
     told = canary.run(20, seed=1, deadline_s=300.0, say=lines.append)

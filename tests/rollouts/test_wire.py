@@ -44,6 +44,7 @@ class Scissors:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_megabytes_whose_transfer_breaks_ten_times_cost_a_twentieth_more(
     tmp_path: Path,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ def _cars(counts: list[int]) -> list[Example]:
     ]
 
 
+@pytest.mark.slow
 @given(_counts)
 def test_no_car_of_ten_or_more_has_above_a_tenth(counts: list[int]) -> None:
     chosen = select(_cars(counts), TINY, Query(), most=10_000, seed=1)
@@ -39,6 +41,7 @@ def test_no_more_is_taken_from_a_car_than_must_be(counts: list[int]) -> None:
         assert (most + 1) * 10 > sum(min(count, most + 1) for count in counts)
 
 
+@pytest.mark.slow
 @given(_counts, st.integers(10, 200), st.integers(0, 9))
 def test_what_is_taken_depends_on_keys_and_seed_alone(
     counts: list[int], most: int, seed: int

@@ -21,7 +21,7 @@ from tests.device.agent.world import DEVICE, SECOND, Car, published
 from tests.device.records import manoeuvre_end, sample
 
 # A whole day takes two minutes: PARKFLEET_TEST_HOURS=24 pytest <this file>
-HOURS = int(os.environ.get("PARKFLEET_TEST_HOURS", "3"))
+HOURS = int(os.environ.get("PARKFLEET_TEST_HOURS", "2"))
 PAIRS_AN_HOUR = 4 * 3600
 PAIRS_A_MANOEUVRE = 24
 MANOEUVRES_AN_HOUR = PAIRS_AN_HOUR // PAIRS_A_MANOEUVRE

@@ -101,6 +101,7 @@ def test_a_candidate_that_answers_nothing_is_given_up_unless_it_speaks_in_time()
     assert "no answer" in verdict.reason
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.floats(0, 400), st.floats(0, 400)), max_size=MOST))
 def test_evidence_is_never_negative_and_finite_whatever_is_driven(
     errors: list[tuple[float, float]],

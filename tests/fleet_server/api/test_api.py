@@ -81,6 +81,7 @@ def test_a_wrong_token_is_no_token(client: TestClient) -> None:
     assert answer.status_code == 401
 
 
+@pytest.mark.slow
 def test_the_documentation_has_an_example_of_a_problem_and_no_route_without_a_summary(
     client: TestClient,
 ) -> None:
@@ -99,6 +100,7 @@ def test_the_documentation_needs_no_other_server(client: TestClient) -> None:
         assert client.get(source).status_code == 200
 
 
+@pytest.mark.slow
 def test_paths_that_are_no_route_are_problems_of_the_api_and_not_pages_of_the_console(
     context: Context,
 ) -> None:

@@ -136,6 +136,7 @@ def _routes() -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_the_table_names_every_route_and_no_other(client: TestClient) -> None:
     assert set(RIGHTS) == _routes()
     described = client.get("/openapi.json").json()["paths"]
@@ -168,6 +169,7 @@ def test_a_role_may_do_what_it_is_for_and_nothing_else(
         assert answer.status_code < 500, (route, answer.text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "body"),
     [

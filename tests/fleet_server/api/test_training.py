@@ -325,6 +325,7 @@ def test_an_operator_asks_for_a_training_and_no_second_one(
     assert (entry.kind, entry.actor, entry.reason) == ("train-by-hand", "operator", "a new camera")
 
 
+@pytest.mark.slow
 def test_the_file_and_lineage_of_a_model_are_served(
     fleet: Fleet, worker: Server, releases: Path, client: TestClient, login: Login
 ) -> None:

@@ -328,6 +328,7 @@ _scattered = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(_scattered)
 def test_tallies_add_up_to_what_a_plain_count_says(
     found: list[tuple[int, float | None, list[tuple[str, float]]]],

@@ -144,6 +144,7 @@ def test_a_risen_error_is_judged_once_and_retrained_when_there_is_data(
     assert len(fleet.queries.training_jobs()) == 2
 
 
+@pytest.mark.slow
 def test_an_unfinished_manoeuvre_counts_only_after_its_time_out(
     fleet: Fleet, control: Control
 ) -> None:

@@ -89,6 +89,7 @@ def test_a_car_is_seen_to_go_and_the_numbers_follow_it() -> None:
     drive(steps)
 
 
+@pytest.mark.slow
 def test_an_order_is_signed_by_its_operator_and_its_answer_is_shown() -> None:
     async def steps(driven: Driven) -> None:
         await driven.press("down", "x", "i")

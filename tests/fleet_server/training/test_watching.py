@@ -197,6 +197,7 @@ def test_a_second_look_at_the_same_rows_finds_nothing_new(watched: Fleet) -> Non
     assert [each.kind for each in _about(watched, _verdict(watched).id)][-1] == "retrain"
 
 
+@pytest.mark.slow
 def test_what_was_made_of_erased_manoeuvres_is_forgotten_with_them(watched: Fleet) -> None:
     _drive(watched, 20, 10, error=-15.0)
     _settle(watched)

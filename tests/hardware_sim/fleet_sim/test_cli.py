@@ -12,6 +12,7 @@ def _run(*arguments: str) -> Result:
     return CliRunner().invoke(sim, ["fleet", *arguments], catch_exceptions=False)
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_became_of_every_pair() -> None:
     done = _run("--cars", "3", "--minutes", "1", "--every-minutes", "1", "--json")
     assert done.exit_code == 0
@@ -21,6 +22,7 @@ def test_the_command_prints_what_became_of_every_pair() -> None:
     assert told["server"]["receipts"] >= 3
 
 
+@pytest.mark.slow
 def test_the_text_names_lost_and_doubled() -> None:
     done = _run("--cars", "2", "--minutes", "1", "--every-minutes", "1", "--loss", "0.2")
     assert done.exit_code == 0
