@@ -204,7 +204,7 @@ def test_a_proof_is_worth_nothing_for_other_keys(home: Home, desk: Desk) -> None
 
 def test_the_verb_tells_the_new_fingerprint_and_wants_no_code(home: Home, desk: Desk) -> None:
     done = CliRunner().invoke(device, ["enrol", "--home", str(home.root), "--rotate", "--json"])
-    told = json.loads(done.output)
+    told = json.loads(done.stdout)
     assert (done.exit_code, told["device"]) == (0, DEVICE)
     assert told["fingerprint"] == desk.key.fingerprint
     arguments = ["enrol", "--home", str(home.root), "--rotate", "--code", "X"]
