@@ -9,7 +9,7 @@ Laws:
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -73,17 +73,14 @@ class Lesson(msgspec.Struct, frozen=True, kw_only=True):
         finally:
             journal.close()
 
-    def learn(self, folder: Path, processes: Processes, settings: Sequence[str] = ()) -> Path:
+    def learn(self, folder: Path, processes: Processes) -> Path:
         """Have the trainer learn the recording in `folder`; return the model's file.
-
-        `settings` are in place of the trainer's own, each as `NAME=VALUE`.
 
         Raises:
             ParkfleetError: the trainer refuses; the text says why.
         """
         arguments = ["--data", str(folder / "recording"), "--out", str(folder / "model")]
-        chosen = [word for each in settings for word in ("--set", each)]
-        processes.run(["trainer", "run", *arguments, "--deployment", "lesson", *chosen])
+        processes.run(["trainer", "run", *arguments, "--deployment", "lesson"])
         _stamp(folder).write_bytes(msgspec.json.encode(self))
         return model_file(folder)
 

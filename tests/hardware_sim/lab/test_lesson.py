@@ -51,7 +51,7 @@ def test_a_lesson_that_was_learned_is_given_until_another_is_asked_for(tmp_path:
     lesson = Lesson(scenes=("beige",), manoeuvres=6, seed=4)
     _record(lesson, tmp_path)
     with Processes(tmp_path / "logs", SystemClock(), dict(os.environ)) as processes:
-        path = lesson.learn(tmp_path, processes, ["steps=500", "passes=1"])
+        path = lesson.learn(tmp_path, processes)
     assert path == model_file(tmp_path)
     assert Model.load(path).manifest.deployment == "lesson"
     assert lesson.is_given(tmp_path)
