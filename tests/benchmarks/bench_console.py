@@ -29,6 +29,7 @@ from sqlalchemy import insert
 from fleet_server.broker import users
 from fleet_server.releases.setup import initialise
 from fleet_server.storage.tables import devices, manoeuvres, tallies
+from hardware_sim.lab.fleet import free_port
 from hardware_sim.lab.report import Check
 from shared import codec
 from shared.clock import SystemClock
@@ -37,7 +38,7 @@ from shared.messages import Status, Telemetry
 from shared.mqtt import Address, Connection
 from shared.signing import SigningKey
 from shared.topics import TELEMETRY
-from tests.benchmarks.bench_ingest import free_port, process, server
+from tests.benchmarks.bench_ingest import process, server
 from tests.fleet_server.console.conftest import open_browser, wait_until
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, MODEL, START_US, Fleet, end
 

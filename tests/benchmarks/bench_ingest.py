@@ -39,6 +39,7 @@ from device.sync import Limits
 from fleet_server import tokens
 from fleet_server.storage import records, tables
 from fleet_server.storage.upsert import insert_rows
+from hardware_sim.lab.fleet import free_port
 from hardware_sim.lab.report import Check
 from shared.errors import UsageError
 from shared.ids import boot_id, sha256_hex
@@ -252,11 +253,6 @@ def _wait_until(is_ready: Callable[[], bool]) -> None:
             return
         time.sleep(0.1)
     raise RuntimeError("a process did not start within a minute")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def listings(port: int, token: str) -> dict[str, float]:

@@ -16,6 +16,7 @@ from typing import Literal
 import pytest
 
 from fleet_server.broker import users
+from hardware_sim.lab.fleet import free_port
 from shared.credentials import make_verifier
 from shared.ids import sha256_hex
 from shared.mqtt import Address, Connected, Connection, Disconnected, Received, Will
@@ -158,11 +159,6 @@ class Broker:
     def lines(self, text: str) -> list[str]:
         """Return what the broker logged with `text` in it."""
         return [line for line in self.log.read_text("utf-8").splitlines() if text in line]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

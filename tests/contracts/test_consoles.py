@@ -13,6 +13,7 @@ from fleet_server.terminal import home as homes
 from fleet_server.terminal.home import ConsoleHome
 from fleet_server.terminal.papers import Grant, Role, read_request, write_grant
 from fleet_server.terminal.session import Session
+from hardware_sim.lab.fleet import free_port
 from shared import cli, codec
 from shared.clock import SystemClock
 from shared.errors import RefusedError, UsageError
@@ -20,7 +21,7 @@ from shared.messages import Command, Presence
 from shared.mqtt import Will
 from shared.signing import SigningKey, open_envelope, seal
 from shared.topics import COMMAND, PRESENCE
-from tests.contracts.brokers import KINDS, Broker, Client, free_port, running, wait_for
+from tests.contracts.brokers import KINDS, Broker, Client, running, wait_for
 from tests.fleet_server.fleet import BOOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]

@@ -1,7 +1,6 @@
 """A server as several processes over one state folder and one real broker."""
 
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from hardware_sim.lab.fleet import free_port
 from tests.contracts.brokers import PARKFLEET, Broker, Kind, running, wait_for
 
 
@@ -87,9 +87,3 @@ def serving(kind: Kind, folder: Path) -> Iterator[Server]:
         made.token = made.run("token", "create", "--state", str(broker.state), *role)
         made.call("POST", "deployments", {"name": "garage", "reason": "a test"})
         yield made
-
-
-def free_port() -> int:
-    """Return a port that nothing listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])

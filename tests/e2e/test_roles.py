@@ -9,13 +9,14 @@ from typing import Any
 import httpx2
 import pytest
 
+from hardware_sim.lab.fleet import free_port
 from shared import codec, topics
 from shared.credentials import make_verifier
 from shared.ids import sha256_hex
 from shared.messages import Command, CommandResult, Desired, Presence, Receipt
 from shared.signing import SigningKey, VerifyKey, open_envelope, seal
 from tests.contracts.brokers import Client, secret_of, wait_for
-from tests.e2e.servers import Server, free_port, serving
+from tests.e2e.servers import Server, serving
 from tests.fleet_server.fleet import BOOT, drive
 
 pytestmark = pytest.mark.e2e

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from hardware_sim.lab.fleet import free_port
 from shared import codec, topics
 from shared.ids import sha256_hex
 from shared.messages import Batch, Desired, Presence, Receipt, ReleaseMetadata, Status
@@ -27,13 +27,6 @@ pytestmark = pytest.mark.e2e
 WAIT_S = 20.0
 COMMAND = [sys.executable, "-m", "shared"]
 SECRET = "5e" * 32
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait(condition: Callable[[], bool], what: str) -> None:
@@ -95,7 +88,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("world")
     state = folder / "server"
     with ExitStack() as stack:
-        made = World(state, stack, _free_port(), _free_port(), server=None)  # type: ignore[arg-type]  # set below
+        made = World(state, stack, free_port(), free_port(), server=None)  # type: ignore[arg-type]  # set below
         initialised = made.run(
             *("releases", "init", "--owner", str(folder / "owner"), "--server-state", str(state)),
             *("--trainer", str(folder / "trainer"), "--trainer-name", "trainer-1"),

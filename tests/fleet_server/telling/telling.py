@@ -1,7 +1,6 @@
 """What the tests of telling share: a receiver of webhooks, an alert, and one turn of the teller."""
 
 import base64
-import socket
 import threading
 from dataclasses import dataclass, field
 
@@ -70,9 +69,3 @@ def check_signature(headers: dict[str, str], body: bytes) -> None:
     assert version == "v1a"
     signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
     KEY.public.verify(base64.b64decode(encoded), signed)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -21,9 +21,10 @@ from cryptography.x509.oid import NameOID
 from fleet_server.settings import MailSettings, ServerSettings
 from fleet_server.telling import alerts
 from fleet_server.telling.channels import Mail, Webhook, channels
+from hardware_sim.lab.fleet import free_port
 from shared.errors import RetryLaterError, UsageError
 from tests.fleet_server.fleet import DEPLOYMENT, START_US, Fleet
-from tests.fleet_server.telling.telling import CAUSE, KEY, free_port, raised, teller_of, turn
+from tests.fleet_server.telling.telling import CAUSE, KEY, raised, teller_of, turn
 
 
 class Postbox:

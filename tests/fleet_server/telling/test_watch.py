@@ -18,6 +18,7 @@ from fleet_server.storage.tables import devices, training_jobs
 from fleet_server.telling import alerts
 from fleet_server.telling.alerts import Cause
 from fleet_server.telling.watch import releases_due
+from hardware_sim.lab.fleet import free_port
 from shared.errors import RefusedError
 from shared.messages import Batch
 from shared.signing import SigningKey
@@ -25,7 +26,6 @@ from tests.fleet_server.fleet import DEPLOYMENT, START_US, Fleet, drive, sample
 from tests.fleet_server.telling.telling import (
     HOUR_US,
     Hook,
-    free_port,
     raised,
     shown,
     teller_of,
