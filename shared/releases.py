@@ -10,9 +10,12 @@ Laws:
 - what the owner withdraws is named in `targets`, by number within its task and deployment: no
   target is ever taken out, since that would look like one that never was.
 
-TUF's canonical JSON has no floats, so the manifest travels as JSON text inside `custom`.
+TUF's canonical JSON has no floats, so the manifest travels as JSON text inside `custom`; the
+pieces' digests as one text in base64, a third shorter than in hexadecimal.
 """
 
+import binascii
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Annotated, Any
@@ -20,7 +23,7 @@ from typing import Annotated, Any
 import msgspec
 
 from shared.errors import RefusedError
-from shared.ids import Sha256, sha256_hex
+from shared.ids import Sha256
 from shared.manifest import Manifest
 from shared.messages import ShortText
 from shared.samples import Count, Record
@@ -41,6 +44,7 @@ WITHDRAWN = "x-parkfleet-withdrawn"
 _Withdrawals = dict[ShortText, Annotated[frozenset[Count], msgspec.Meta(max_length=256)]]
 
 
+_DIGEST_BYTES = hashlib.sha256().digest_size
 _LEAST_CHUNK_BYTES = 8 * 1024
 _MOST_CHUNKS = 256
 
@@ -104,14 +108,14 @@ def to_custom(manifest: Manifest, model: bytes) -> dict[str, Any]:
     """Return the `custom` field of the target that holds `model`."""
     return {
         "release_seq": manifest.release_seq,
-        "chunks": [sha256_hex(piece) for piece in split(model)],
+        "chunks": _joined(split(model)),
         "chunk_bytes": chunk_bytes_of(len(model)),
         "manifest": manifest.to_json(),
     }
 
 
 def from_custom(custom: object) -> Release:
-    """Return the release that a target's `custom` field describes.
+    """Return the release that a target's `custom` field describes; older ones list the digests.
 
     Raises:
         RefusedError: the field is missing or malformed.
@@ -121,10 +125,28 @@ def from_custom(custom: object) -> Release:
     manifest = Manifest.from_json(custom["manifest"])
     fields = {
         "release_seq": custom.get("release_seq"),
-        "chunks": custom.get("chunks"),
+        "chunks": _digests(custom.get("chunks")),
         "chunk_bytes": custom.get("chunk_bytes", CHUNK_BYTES),
     }
     try:
         return msgspec.convert({**fields, "manifest": manifest}, Release)
     except msgspec.ValidationError as error:
         raise RefusedError(f"release: {error}"[:200]) from None
+
+
+def _joined(pieces: Sequence[bytes]) -> str:
+    digests = b"".join(hashlib.sha256(piece).digest() for piece in pieces)
+    return binascii.b2a_base64(digests, newline=False).decode()
+
+
+def _digests(chunks: object) -> object:
+    """Return the hexadecimal digests that one text holds; anything else as it is."""
+    if not isinstance(chunks, str):
+        return chunks
+    try:
+        raw = binascii.a2b_base64(chunks, strict_mode=True)
+    except ValueError:
+        raise RefusedError("release: the digests of its pieces are no base64") from None
+    if len(raw) % _DIGEST_BYTES:
+        raise RefusedError("release: the digests of its pieces are cut short")
+    return [raw[at : at + _DIGEST_BYTES].hex() for at in range(0, len(raw), _DIGEST_BYTES)]

@@ -121,7 +121,10 @@ def test_the_pieces_of_a_model_are_the_model_and_neither_long_nor_many(size: int
 def test_a_release_of_before_has_pieces_of_64_kib() -> None:
     custom = releases.to_custom(MANIFEST, MODEL)
     del custom["chunk_bytes"]
-    assert releases.from_custom(custom).chunk_bytes == CHUNK_BYTES
+    digests = list(releases.from_custom(custom).chunks)
+    release = releases.from_custom(custom | {"chunks": digests})
+    assert release.chunk_bytes == CHUNK_BYTES
+    assert list(release.chunks) == digests
 
 
 def test_a_release_survives_in_the_custom_field() -> None:
@@ -146,6 +149,7 @@ def test_a_release_survives_in_the_custom_field() -> None:
         {"manifest": MANIFEST.to_json(), "release_seq": -1, "chunks": []},
         {"manifest": MANIFEST.to_json(), "release_seq": "1", "chunks": []},
         {"manifest": MANIFEST.to_json(), "release_seq": 1, "chunks": "abc"},
+        {"manifest": MANIFEST.to_json(), "release_seq": 1, "chunks": "YWJj"},
         {"manifest": MANIFEST.to_json(), "release_seq": 1, "chunks": ["../x"]},
         {"manifest": MANIFEST.to_json(), "release_seq": 1, "chunks": [], "chunk_bytes": 1},
         {"manifest": MANIFEST.to_json(), "release_seq": 1, "chunks": [], "chunk_bytes": 65537},

@@ -161,7 +161,7 @@ def test_a_manifest_of_another_file_is_refused(world: World) -> None:
 
 def test_wrong_digests_of_pieces_are_refused(world: World) -> None:
     new = target(MODEL, manifest(MODEL, 1))
-    new.unrecognized_fields["custom"]["chunks"][0] = "0" * 64
+    new.unrecognized_fields["custom"]["chunks"] = ["0" * 64]
     refuse(world, "pieces are wrong", lambda: offer(world, world.proposal(new)))
 
 
