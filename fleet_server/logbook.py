@@ -5,10 +5,11 @@ Laws:
 - the entry and the change are one transaction.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, and_, insert, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, bindparam, insert, or_, select, update
 
 from fleet_server.rollout import offering
 from fleet_server.rollout.rules import DesiredState, Split, next_state
@@ -60,46 +61,86 @@ def set_desired(
 
     Its epoch is the highest of `epoch`, the database's and that of the state before.
     """
-    current = current_desired(connection, device)
-    own = int(connection.execute(select(meta.c.value).filter_by(key="epoch")).scalar_one())
-    offer = offering.offer_to(connection, deployment, device)
-    target = connection.scalar(wanted_path(deployment))
-    if current is not None and current.deployment == deployment and current.target is not None:
-        waits = offering.waits_for_others(connection, device, deployment)
-        target = current.target if waits else target
-    state = next_state(
-        current,
-        epoch=max(own, epoch, current.epoch if current else 0),
+    changed = set_all_desired(
+        connection,
+        [device],
         deployment=deployment,
-        target=target,
-        upload=current.upload if current else "pictures",
-        candidate=offer.candidate if offer else None,
-        harm=offer is not None and offer.harm,
-        split=offer.split if offer else None,
+        decision=decision,
+        utc_us=utc_us,
+        epoch=epoch,
         again=again,
     )
-    if state is None:
-        return False
-    number = connection.execute(
-        insert(desired)
-        .values(
-            device=device,
-            epoch=state.epoch,
-            revision=state.revision,
-            deployment=state.deployment,
-            target=state.target,
-            candidate=state.candidate,
-            harm=state.harm,
-            share=state.split.share if state.split else None,
-            draw=state.split.draw if state.split else None,
-            upload=state.upload,
-            decision=decision,
-            utc_us=utc_us,
+    return bool(changed)
+
+
+def set_all_desired(
+    connection: Connection,
+    cars: Sequence[str],
+    *,
+    deployment: str,
+    decision: int,
+    utc_us: int,
+    epoch: int = 0,
+    again: bool = False,
+) -> int:
+    """Do for each of `cars`, at most some hundred, what `set_desired` does; return the changed."""
+    own = int(connection.execute(select(meta.c.value).filter_by(key="epoch")).scalar_one())
+    wanted = connection.scalar(wanted_path(deployment))
+    offers = offering.offers(connection, deployment)
+    waiting = offering.waiting_for_others(connection, deployment).where(devices.c.name.in_(cars))
+    waits = set(connection.scalars(waiting))
+    before = _all_desired(connection, cars)
+    states = {}
+    for car in cars:
+        current, offer = before.get(car), offers.get(car)
+        is_same = current is not None and current.deployment == deployment
+        stays = current is not None and is_same and current.target is not None and car in waits
+        states[car] = next_state(
+            current,
+            epoch=max(own, epoch, current.epoch if current else 0),
+            deployment=deployment,
+            target=current.target if current and stays else wanted,
+            upload=current.upload if current else "pictures",
+            candidate=offer.candidate if offer else None,
+            harm=offer is not None and offer.harm,
+            split=offer.split if offer else None,
+            again=again,
         )
-        .returning(desired.c.id)
-    ).scalar_one()
-    connection.execute(update(devices).where(devices.c.name == device).values(desired=number))
-    return True
+    changed = {car: state for car, state in states.items() if state is not None}
+    _keep_desired(connection, changed, decision=decision, utc_us=utc_us)
+    return len(changed)
+
+
+def _keep_desired(
+    connection: Connection, states: Mapping[str, DesiredState], *, decision: int, utc_us: int
+) -> None:
+    if not states:
+        return
+    rows = [
+        {
+            "device": car,
+            "epoch": state.epoch,
+            "revision": state.revision,
+            "deployment": state.deployment,
+            "target": state.target,
+            "candidate": state.candidate,
+            "harm": state.harm,
+            "share": state.split.share if state.split else None,
+            "draw": state.split.draw if state.split else None,
+            "upload": state.upload,
+            "decision": decision,
+            "utc_us": utc_us,
+        }
+        for car, state in states.items()
+    ]
+    made = connection.execute(insert(desired).returning(desired.c.id, desired.c.device), rows)
+    numbers = [{"car": row.device, "number": row.id} for row in made]
+    connection.execute(
+        update(devices)
+        .where(devices.c.name == bindparam("car"))
+        .values(desired=bindparam("number")),
+        numbers,
+    )
 
 
 def deployment_of(connection: Connection, device: str) -> str:
@@ -109,12 +150,16 @@ def deployment_of(connection: Connection, device: str) -> str:
 
 def current_desired(connection: Connection, device: str) -> DesiredState | None:
     """Return a car's desired state in force, or None before its first."""
-    row = connection.execute(
+    return _all_desired(connection, [device]).get(device)
+
+
+def _all_desired(connection: Connection, cars: Sequence[str]) -> dict[str, DesiredState]:
+    rows = connection.execute(
         select(desired)
         .join(devices, devices.c.desired == desired.c.id)
-        .where(devices.c.name == device)
-    ).one_or_none()
-    return None if row is None else _state(row)
+        .where(devices.c.name.in_(cars))
+    )
+    return {row.device: _state(row) for row in rows}
 
 
 def _state(row: Row[Any]) -> DesiredState:

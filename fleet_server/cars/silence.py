@@ -27,7 +27,12 @@ def listen(
             devices.c.online,
             devices.c.silent_since_utc_us,
             devices.c.last_seen_utc_us,
-        ).where(devices.c.deployment == deployment, devices.c.online)
+        ).where(
+            devices.c.deployment == deployment,
+            devices.c.online,
+            devices.c.silent_since_utc_us.is_(None),
+            devices.c.last_seen_utc_us < now_utc_us - after_us,
+        )
     ).all()
     silent = [
         car

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Connection, Row, and_, exists, func, not_, select
+from sqlalchemy import Connection, Row, Select, and_, exists, false, func, not_, select
 
 from fleet_server.rollout import arms, stages
 from fleet_server.rollout.arms import Weight
@@ -53,12 +53,13 @@ def open_rollout(connection: Connection, deployment: str) -> Row[Any] | None:
     return connection.execute(query).one_or_none()
 
 
-def offer_to(connection: Connection, deployment: str, device: str) -> Offer | None:
-    """Return what `device` is offered now, or None."""
+def offers(connection: Connection, deployment: str) -> dict[str, Offer]:
+    """Return what the deployment's open rollout offers now, by the names of the cars it is for."""
     rollout = open_rollout(connection, deployment)
-    if rollout is None or device not in offered_by(rollout, cars_of(connection, rollout)):
-        return None
-    return Offer(candidate=rollout.path, harm=rollout.harm, split=split_of(rollout))
+    if rollout is None:
+        return {}
+    offer = Offer(candidate=rollout.path, harm=rollout.harm, split=split_of(rollout))
+    return dict.fromkeys(offered_by(rollout, cars_of(connection, rollout)), offer)
 
 
 def offered_by(rollout: Row[Any], cars: Sequence[Car]) -> set[str]:
@@ -105,18 +106,19 @@ def may_lead_the_blind(connection: Connection, model: str) -> bool:
     return (connection.scalar(query) or 0) >= stages.SENSORS_FIRST
 
 
-def waits_for_others(connection: Connection, device: str, deployment: str) -> bool:
-    """Tell whether `device` has no reference sensor and must go on with what it is told now.
+def waiting_for_others(connection: Connection, deployment: str) -> Select[str]:
+    """Return the query for the cars of `deployment` that must go on with what they are told now.
 
-    A pinned version is a person's word, and for all cars.
+    They have no reference sensor, and too few with one drive by the latest model. A pinned version
+    is a person's word, and for all cars.
     """
     row = connection.execute(
         select(deployments.c.latest_model, deployments.c.pinned_version).filter_by(name=deployment)
     ).one_or_none()
+    cars = select(devices.c.name).where(devices.c.deployment == deployment, IS_BLIND)
     if row is None or row.pinned_version is not None or row.latest_model is None:
-        return False
-    blind = connection.scalar(select(IS_BLIND).where(devices.c.name == device))
-    return bool(blind) and not may_lead_the_blind(connection, row.latest_model)
+        return cars.where(false())
+    return cars.where(false()) if may_lead_the_blind(connection, row.latest_model) else cars
 
 
 def _standing(row: Row[Any], rollout: Row[Any]) -> Standing:

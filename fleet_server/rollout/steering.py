@@ -7,21 +7,13 @@ Laws:
 
 import logging
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Row, and_, case, cast, insert, not_, or_, select, update
+from sqlalchemy import Connection, Row, Select, insert, or_, select, update
 
 from fleet_server import logbook
-from fleet_server.rollout import stages
-from fleet_server.rollout.offering import (
-    IS_BLIND,
-    cars_of,
-    may_lead_the_blind,
-    offered_by,
-    open_rollout,
-    split_of,
-    weight_of,
-)
+from fleet_server.rollout import offering, stages
+from fleet_server.rollout.offering import Offer, cars_of, open_rollout, weight_of
 from fleet_server.rollout.rules import Version, to_promote
 from fleet_server.rollout.stages import PLANS, Plan, Strategy, Verdict
 from fleet_server.storage.database import Change
@@ -30,6 +22,9 @@ from fleet_server.storage.rollout_tables import STOPPED, rollouts
 from fleet_server.storage.tables import deployments, desired, devices, models
 
 logger = logging.getLogger(__name__)
+
+AT_ONCE: Final = 500
+"""Cars that are told something new in one transaction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,58 +97,69 @@ def move(connection: Connection, deployment: str, now_utc_us: int, manner: Manne
 
 
 def steer(connection: Connection, deployment: str, now_utc_us: int) -> Change | None:
-    """Set the desired state of those cars that are not told yet what is wanted there."""
-    path = logbook.wanted_path(deployment).scalar_subquery()
-    offered = _offered(connection, deployment)
-    is_offered = devices.c.name.in_(offered.cars)
-    wanted = case((is_offered, cast(offered.path, desired.c.candidate.type)), else_=None)
-    # Without its type an empty share is text to PostgreSQL, which compares no text with a number.
-    share = case((is_offered, cast(offered.share, desired.c.share.type)), else_=None)
-    draw = case((is_offered, cast(offered.draw, desired.c.draw.type)), else_=None)
-    behind = (
-        select(devices.c.name)
+    """Set the desired state of those cars that are not told yet what is wanted there.
+
+    Of many, `AT_ONCE` are told in one transaction: what cars send need not wait long for it.
+    """
+    wanted = connection.scalar(logbook.wanted_path(deployment))
+    offers = offering.offers(connection, deployment)
+    behind = [
+        row
+        for row in connection.execute(_told(deployment, wanted, is_offering=bool(offers)))
+        if not _is_told(row, deployment, wanted, offers.get(row.name))
+    ]
+    if not behind:
+        return None
+    held = set(connection.scalars(offering.waiting_for_others(connection, deployment)))
+    cars = [row.name for row in behind if row.name not in held or not _is_driving(row, deployment)]
+    if not cars:
+        return None
+    return lambda c: _steer(c, deployment, cars[:AT_ONCE], now_utc_us)
+
+
+def _told(deployment: str, wanted: str | None, *, is_offering: bool) -> Select[Any]:
+    """Return the query for what cars are told; without an offer, for those told something else."""
+    told = (
+        select(
+            devices.c.name,
+            desired.c.deployment,
+            desired.c.target,
+            desired.c.candidate,
+            desired.c.share,
+            desired.c.draw,
+        )
         .outerjoin(desired, desired.c.id == devices.c.desired)
         .where(devices.c.deployment == deployment, devices.c.state == "confirmed")
-        .where(
-            desired.c.id.is_(None)
-            | desired.c.target.is_distinct_from(path)
-            | desired.c.candidate.is_distinct_from(wanted)
-            | desired.c.share.is_distinct_from(share)
-            | desired.c.draw.is_distinct_from(draw)
-            | (desired.c.deployment != deployment)
+        .order_by(devices.c.id)
+    )
+    if is_offering:
+        return told
+    return told.where(
+        or_(
+            desired.c.id.is_(None),
+            desired.c.deployment != deployment,
+            desired.c.target.is_distinct_from(wanted),
+            desired.c.candidate.is_not(None),
+            desired.c.share.is_not(None),
+            desired.c.draw.is_not(None),
         )
     )
-    waits = and_(IS_BLIND, desired.c.target.is_not(None), desired.c.deployment == deployment)
-    if _holds_back(connection, deployment):
-        behind = behind.where(or_(desired.c.id.is_(None), not_(waits)))
-    cars = list(connection.scalars(behind))
-    return (lambda c: _steer(c, deployment, cars, now_utc_us)) if cars else None
 
 
-def _holds_back(connection: Connection, deployment: str) -> bool:
-    """Tell whether cars without a reference sensor wait for others with the latest model."""
-    row = connection.execute(select(deployments).filter_by(name=deployment)).one()
-    if row.pinned_version is not None or row.latest_model is None:
-        return False
-    return not may_lead_the_blind(connection, row.latest_model)
+def _is_told(row: Row[Any], deployment: str, wanted: str | None, offer: Offer | None) -> bool:
+    split = offer.split if offer else None
+    return (row.deployment, row.target, row.candidate, row.share, row.draw) == (
+        deployment,
+        wanted,
+        offer.candidate if offer else None,
+        split.share if split else None,
+        split.draw if split else None,
+    )
 
 
-@dataclass(frozen=True)
-class _Offered:
-    path: str | None = None
-    cars: tuple[str, ...] = ()
-    share: float | None = None
-    draw: str | None = None
-
-
-def _offered(connection: Connection, deployment: str) -> _Offered:
-    rollout = open_rollout(connection, deployment)
-    if rollout is None:
-        return _Offered()
-    names = offered_by(rollout, cars_of(connection, rollout))
-    split = split_of(rollout)
-    share, draw = (split.share, split.draw) if split else (None, None)
-    return _Offered(rollout.path, tuple(sorted(names)), share, draw)
+def _is_driving(row: Row[Any], deployment: str) -> bool:
+    """Tell whether a car has a model of its deployment to go on with."""
+    return row.target is not None and row.deployment == deployment
 
 
 def _was_harmed(connection: Connection, model: str) -> bool:
@@ -278,7 +284,6 @@ def _steer(connection: Connection, deployment: str, cars: list[str], now_utc_us:
         reason=f"cars of {deployment} follow what it runs",
         evidence={"cars": cars},
     )
-    for car in cars:
-        logbook.set_desired(
-            connection, car, deployment=deployment, decision=decision, utc_us=now_utc_us
-        )
+    logbook.set_all_desired(
+        connection, cars, deployment=deployment, decision=decision, utc_us=now_utc_us
+    )

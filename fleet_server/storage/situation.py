@@ -25,15 +25,16 @@ def trainable_pairs(connection: Connection, *, deployment: str, since: int, limi
     return connection.scalar(select(func.count()).select_from(found.subquery())) or 0
 
 
-def manoeuvres_by_car(connection: Connection, deployment: str) -> dict[str, int]:
-    """Return how many manoeuvres each car has ended in `deployment`, of those that have any."""
-    query = (
-        select(manoeuvres.c.device, func.count().label("ended"))
+def cars_that_drove(connection: Connection, deployment: str) -> tuple[int, int]:
+    """Return how many cars have ended manoeuvres in `deployment`, and the fewest of one."""
+    ended = (
+        select(func.count().label("ended"))
         .where(manoeuvres.c.deployment == deployment)
         .group_by(manoeuvres.c.device)
-        .order_by(manoeuvres.c.device)
+        .subquery()
     )
-    return {row.device: row.ended for row in connection.execute(query)}
+    row = connection.execute(select(func.count(), func.min(ended.c.ended)).select_from(ended)).one()
+    return row[0], row[1] or 0
 
 
 def manoeuvres_since(connection: Connection, deployment: str, since: int, *, limit: int) -> int:

@@ -105,24 +105,32 @@ def _situation(
     model = _latest(connection, deployment)
     is_first = model is None
     failures, failed_utc_us = _failures(connection, deployment, None)
+    pairs, cars, fewest = _first_lessons(connection, deployment, policy) if is_first else (0, 0, 0)
     return Situation(
         deployment=deployment,
         models=_count_models(connection, deployment),
         open_jobs=int(
             jobs.has_open(connection, deployment) or _is_under_way(connection, deployment)
         ),
-        pairs=situation.trainable_pairs(
-            connection, deployment=deployment, since=0, limit=policy.first_pairs
-        )
-        if is_first
-        else 0,
-        manoeuvres=situation.manoeuvres_by_car(connection, deployment) if is_first else {},
+        pairs=pairs,
+        cars=cars,
+        fewest_manoeuvres=fewest,
         known=() if model is None else _known(connection, model, policy),
         failures=failures,
         failed_utc_us=failed_utc_us,
         now_utc_us=now_utc_us,
         retrained_utc_us=_retrained(connection, deployment, now_utc_us - policy.budget_us),
     )
+
+
+def _first_lessons(connection: Connection, deployment: str, policy: Policy) -> tuple[int, int, int]:
+    """Return pairs, cars and the fewest manoeuvres of one, as far as they can matter yet."""
+    pairs = situation.trainable_pairs(
+        connection, deployment=deployment, since=0, limit=policy.first_pairs
+    )
+    if pairs < policy.first_pairs:
+        return pairs, 0, 0
+    return pairs, *situation.cars_that_drove(connection, deployment)
 
 
 def _known(connection: Connection, model: Row[Any], policy: Policy) -> tuple[Known, ...]:

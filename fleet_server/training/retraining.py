@@ -26,7 +26,7 @@ Laws:
 Without any model a deployment gets its first from enough pairs (train-first).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -91,17 +91,18 @@ class Known:
 class Situation:
     """A deployment as the policy sees it.
 
-    `pairs` are labelled and have their picture; `manoeuvres` counts those that ended, by car, of
-    the cars that have any. `open_jobs` counts open jobs and rollouts under way. `retrained_utc_us`
-    are the moments at which retrainings were asked for within the budget's time. `failures` counts
-    the failed jobs for a first model.
+    `pairs` are labelled and have their picture; `cars` are those that have ended manoeuvres, each
+    at least `fewest_manoeuvres`: both are counted once there are pairs enough. `open_jobs` counts
+    open jobs and rollouts under way. `retrained_utc_us` are the moments at which retrainings were
+    asked for within the budget's time. `failures` counts the failed jobs for a first model.
     """
 
     deployment: str
     models: int
     open_jobs: int
     pairs: int
-    manoeuvres: Mapping[str, int]
+    cars: int
+    fewest_manoeuvres: int
     known: tuple[Known, ...]
     failures: int
     failed_utc_us: int
@@ -151,23 +152,24 @@ def _rests(failures: int, failed_utc_us: int, situation: Situation, policy: Poli
 
 
 def _first(situation: Situation, policy: Policy) -> Decision:
-    fewest = min(situation.manoeuvres.values(), default=0)
     resting = _rests(situation.failures, situation.failed_utc_us, situation, policy)
     evidence: dict[str, object] = {
         "pairs": situation.pairs,
         "pairs_needed": policy.first_pairs,
-        "manoeuvres": dict(situation.manoeuvres),
+        "cars": situation.cars,
+        "fewest_manoeuvres": situation.fewest_manoeuvres,
         "failures": situation.failures,
     }
     if situation.open_jobs or resting:
         return Decision(kind="wait", reason=resting or "a training or a rollout is under way")
-    if situation.pairs < policy.first_pairs or fewest < policy.first_manoeuvres:
+    is_thin = situation.fewest_manoeuvres < policy.first_manoeuvres
+    if situation.pairs < policy.first_pairs or is_thin:
         return Decision(kind="collect", reason="too few pairs for a first model", evidence=evidence)
     return Decision(
         kind="train-first",
         reason=(
             f"train the first model: at least {situation.pairs} labelled pairs "
-            f"from {len(situation.manoeuvres)} cars"
+            f"from {situation.cars} cars"
         ),
         evidence=evidence,
         deployments=(situation.deployment,),

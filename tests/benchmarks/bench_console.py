@@ -49,6 +49,8 @@ BROWSERS: Final = 10
 _PAGES: Final = {"first": "", "search": "?q=77", "by error": "?order=error&down=1&page=3"}
 _SECRET: Final = "a secret of a car that is simulated"
 _SAY_S: Final = 0.2
+_CALM_PERCENT: Final = 25.0
+_CALM_LOOKS: Final = 3
 
 _WATCH: Final = """
 window.parkfleetSeen = [];
@@ -147,6 +149,13 @@ def _tally(name: str, place: int, model: str, number: int) -> dict[str, object]:
         "error_sum": 10.0 * (1 + (number * 7 + place) % 40),
         "since_sample": 1,
     }
+
+
+def wait_for_rest(served: psutil.Process) -> None:
+    """Wait until the server has told its cars what to run and is about what it does all day."""
+    calm = 0
+    while calm < _CALM_LOOKS:
+        calm = calm + 1 if served.cpu_percent(interval=1.0) < _CALM_PERCENT else 0
 
 
 def pages_ms(url: str, rounds: int) -> dict[str, list[float]]:
@@ -254,6 +263,7 @@ def measure(cars: int, rounds: int, seconds: float) -> tuple[list[Check], dict[s
         broker_port = stack.enter_context(broker(state))
         port = stack.enter_context(server(state, broker_port))
         url = f"http://127.0.0.1:{port}"
+        wait_for_rest(_server())
         pages = pages_ms(url, rounds)
         chrome = stack.enter_context(open_browser())
         added = added_mb(chrome, url, _server())

@@ -141,7 +141,7 @@ def retrains(follower: Follower) -> bool:
         models=1,
         open_jobs=0,
         pairs=0,
-        manoeuvres={},
+        cars=0, fewest_manoeuvres=0,
         known=known,
         failures=0,
         failed_utc_us=0,

@@ -83,8 +83,8 @@ def test_two_megabytes_whose_transfer_breaks_ten_times_cost_a_twentieth_more(
     assert proxy.cuts == CUTS
     assert place.read_bytes() == MODEL
     (metadata,) = proxy.down.on("releases/meta")
-    # Metadata come once, however often the transfer breaks; twice where the first break comes before
-    # the broker knows that they have.
+    # Metadata come once, however often the transfer breaks; twice where the first break comes
+    # before the broker knows that they have.
     assert proxy.down.messages[metadata] <= 2
     described = proxy.down.payload_bytes[metadata]
     everything = proxy.down.bytes + proxy.lost_bytes

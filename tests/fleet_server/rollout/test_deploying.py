@@ -1,17 +1,19 @@
 """Deployments: `latest` or a pinned version, in use or retired, and how many pairs they hold."""
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import insert, select, update
 
 from fleet_server.cars import membership
 from fleet_server.erasure import erasure
 from fleet_server.erasure.erasure import Request
 from fleet_server.reading.views import DeploymentView, DeviceView
 from fleet_server.rollout import deploying, registration
+from fleet_server.rollout.steering import AT_ONCE
 from fleet_server.running.control import Control
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.tables import devices
 from shared.errors import RefusedError
+from shared.signing import SigningKey
 from shared.task import WALL_DISTANCE
 from tests.fleet_server.fleet import DEPLOYMENT, START_US, Fleet, drive, manifest
 
@@ -134,3 +136,22 @@ def test_erased_pairs_are_counted_no_more(fleet: Fleet) -> None:
     request = Request(actor="anna", reason="asked for", device="car-1")
     erasure.erase(fleet.database, request, fleet.clock)
     assert shown(fleet).pairs_stored == 10
+
+
+def test_a_large_fleet_is_told_in_turns_that_hold_up_nobody_for_long(fleet: Fleet) -> None:
+    cars = [f"wagon-{number}" for number in range(AT_ONCE + 200)]
+    key = SigningKey.generate().public.raw
+    rows = [
+        {"name": car, "public_key": key, "deployment": DEPLOYMENT, "enrolled_utc_us": START_US}
+        for car in cars
+    ]
+    with fleet.database.write() as connection:
+        connection.execute(insert(devices), rows)
+    register(fleet, 1)
+    settle(fleet)
+    told = [each.evidence for each in fleet.queries.decisions() if each.kind == "rollout"]
+    turns = [len(each["cars"]) for each in told if isinstance(each["cars"], list)]
+    assert turns == [AT_ONCE, len(cars) + 1 - AT_ONCE]
+    with fleet.database.read() as connection:
+        untold = connection.scalars(select(devices.c.name).where(devices.c.desired.is_(None))).all()
+    assert not untold
