@@ -110,6 +110,9 @@ def _mark(mark: Mark) -> dict[str, Any]:
     label |= {"position": "end", "distance": 4 if mark.is_version else _SECOND_ROW}
     if mark.is_version:
         label["fontWeight"] = 600
+    if mark.number <= 1:
+        # To the right of its line: to the left is the axis.
+        label["align"] = "left"
     return {
         "xAxis": mark.number,
         "label": label,

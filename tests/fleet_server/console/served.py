@@ -1,8 +1,8 @@
 """A process of its own that serves the whole application over a state folder: `served.py DIR PORT`.
 
 `fill` makes such a folder: the history of `tests.fleet_server.api.history`, which came in through
-real ingest, REST and control, a car that is online, a message that was refused, and a token for
-each role.
+real ingest, REST and control, a car that is online, one that is to be confirmed, a rollout that is
+under way, a message that was refused, and a token for each role.
 """
 
 import logging
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import uvicorn
 from fastapi.testclient import TestClient
+from sqlalchemy import Connection, insert
 
 from fleet_server import console, settings, tokens
 from fleet_server.api.app import create_app
@@ -21,17 +22,22 @@ from fleet_server.cars.twin import Twin
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Database
+from fleet_server.storage.rollout_tables import rollouts
+from fleet_server.storage.tables import devices
 from fleet_server.tokens import Role
 from shared import codec
 from shared.clock import SystemClock
 from shared.messages import Presence
+from shared.releases import target_path
 from shared.signing import SigningKey
 from shared.topics import BATCH, PRESENCE
 from tests.fleet_server.api import history
 from tests.fleet_server.api.conftest import context_of, headers_of
-from tests.fleet_server.fleet import BOOT, START_US, Fleet, VirtualClock
+from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, VirtualClock
 
 SERVER_KEY = b"s" * 32
+NEWCOMER = SigningKey(b"n" * 32).public
+"""The key of car-3, whose fingerprint nobody has confirmed yet."""
 HOUR_US = 3_600_000_000
 
 
@@ -63,12 +69,39 @@ def fill(state: Path, releases: Path) -> Filled:
     there = Presence(device="car-1", boot=BOOT, connection=1, online=True)
     Twin(fleet.database, fleet.clock).take(PRESENCE, "car-1", codec.encode(there))
     with fleet.database.write() as connection:
+        _open(connection, made.models[-1], fleet.clock.utc_us())
         secrets = {
             role: tokens.create(connection, name=f"a-{role}", role=role, utc_us=START_US).secret
             for role in roles
         }
     fleet.close()
     return Filled(state=state, secrets=secrets, models=made.models)
+
+
+def _open(connection: Connection, model: str, utc_us: int) -> None:
+    """Leave to do: a car to confirm, and a rollout that is under way."""
+    connection.execute(
+        insert(devices).values(
+            name="car-3",
+            public_key=NEWCOMER.raw,
+            deployment=DEPLOYMENT,
+            enrolled_utc_us=utc_us,
+            state="unconfirmed",
+        )
+    )
+    connection.execute(
+        insert(rollouts).values(
+            deployment=DEPLOYMENT,
+            model=model,
+            path=target_path("wall-distance", DEPLOYMENT, model),
+            strategy="canary",
+            state="running",
+            stage=0,
+            stage_since_utc_us=utc_us,
+            begun_utc_us=utc_us,
+            reason="v2 is tried: canary",
+        )
+    )
 
 
 def context_at(state: Path, given: ServerSettings) -> Context:
@@ -87,8 +120,9 @@ def context_at(state: Path, given: ServerSettings) -> Context:
 
 def main(state: str, port: str) -> None:
     """Serve until the process is ended."""
-    # A refused message that is replayed is refused again, and told of in the log.
-    logging.getLogger("fleet_server.ingest").addHandler(logging.NullHandler())
+    # A message that is refused once more, and a car that is revoked, are told of in the log.
+    for told in ("ingest", "cars"):
+        logging.getLogger(f"fleet_server.{told}").addHandler(logging.NullHandler())
     context = context_at(Path(state), settings.load(Path(state), {}))
     app = create_app(context)
     console.mount(app, context)

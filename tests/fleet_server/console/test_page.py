@@ -15,7 +15,7 @@ from selenium import webdriver
 
 from fleet_server.tokens import Role
 from tests.fleet_server.console.conftest import serving, wait_until
-from tests.fleet_server.console.served import Filled
+from tests.fleet_server.console.served import NEWCOMER, Filled
 from tests.fleet_server.fleet import BOOT
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
@@ -179,8 +179,8 @@ def test_the_fleet_is_shown_and_searched(
     visit(browser, url, "")
     wait_until(lambda: texts(browser, ".chart svg text"))
 
-    assert texts(browser, "table.cars tbody th") == ["car-1", "car-2"]
-    assert texts(browser, ".figure .value")[:2] == ["180", "1 of 2"]
+    assert texts(browser, "table.cars tbody th") == ["car-1", "car-2", "car-3"]
+    assert texts(browser, ".figure .value")[:2] == ["180", "1 of 3"]
     assert {"car-1", "v1", "mean error (mm)"} <= set(texts(browser, ".chart svg text"))
     visit(browser, url, "?q=2&order=error&down=1")
     assert texts(browser, "table.cars tbody th") == ["car-2"]
@@ -190,6 +190,15 @@ def test_the_fleet_is_shown_and_searched(
 
 
 ACTS: tuple[tuple[str, str, str, dict[str, str], str, dict[str, object]], ...] = (
+    ("rollouts", "rollout-paused", "garage", {}, "deployments/garage/rollout",
+     {"state": "paused"}),
+    ("rollouts", "rollout-running", "garage", {}, "deployments/garage/rollout",
+     {"state": "running"}),
+    ("rollouts", "rollout-aborted", "garage", {}, "deployments/garage/rollout",
+     {"state": "aborted"}),
+    ("cars/car-3", "confirm", "", {"fingerprint": NEWCOMER.fingerprint}, "devices/car-3",
+     {"state": "confirmed"}),
+    ("cars/car-3", "revoke", "", {}, "devices/car-3", {"state": "revoked"}),
     ("log", "note", "", {}, "decisions", {"kind": "note", "actor": "a-operator"}),
     ("deployments", "create", "", {"name": "hall"}, "deployments", {"name": "hall"}),
     ("deployments", "pin", "garage", {"version": "1"}, "deployments/garage",
@@ -289,18 +298,37 @@ def test_nothing_is_possible_beyond_the_role(
     assert everything(url, filled) == before
 
 
-def test_a_revoked_token_loses_its_rights_on_open_pages(
+def test_tokens_are_made_and_a_revoked_one_loses_its_rights_on_open_pages(
     browser: webdriver.Chrome, url: str, filled: Filled
 ) -> None:
+    sign_in(browser, url, filled, "operator")
+    visit(browser, url, "log")
+    hers = browser.current_window_handle
+    browser.switch_to.new_window("tab")
     sign_in(browser, url, filled, "admin")
     visit(browser, url, "system")
     wait_until(lambda: texts(browser, "form[data-act='create-token']"))
+    made = {"name": "b-viewer", "role": "viewer", "reason": "she begins"}
+    browser.execute_script(SEND, "create-token", "", made)
+    wait_until(lambda: texts(browser, ".told.good"))
+    (said,) = texts(browser, ".told.good")
+    secret = said.removeprefix("Token of b-viewer, shown this once: ")
+    answer = httpx2.get(f"{url}/api/v1/devices", headers={"Authorization": f"Bearer {secret}"})
+    assert answer.status_code == 200
+
     number = next(
         each["id"] for each in rest(url, filled, "tokens")["items"] if each["name"] == "a-operator"
     )
     browser.execute_script(SEND, "revoke-token", str(number), {"reason": "she has left"})
-    wait_until(lambda: texts(browser, ".told.good"))
-    assert texts(browser, ".told.good") == ["The token of a-operator counts no more."]
+    wait_until(lambda: len(texts(browser, ".told.good")) == 2)
+    assert texts(browser, ".told.good") == ["The token of a-operator counts no more.", said]
+    visit(browser, url, "system")
+    assert secret not in str(texts(browser, "body"))
+    browser.close()
+    browser.switch_to.window(hers)
+    wait_until(lambda: texts(browser, ".empty p"))
+    assert texts(browser, ".empty p")[0] == "You are signed out, or your token was revoked."
+    assert texts(browser, "form[data-act]") == []
 
     browser.get(f"{url}/sign-in")
     browser.delete_all_cookies()
