@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet_server.cars.commanding import CommandView
 from fleet_server.cars.live import Heard
-from fleet_server.console import parts, words
+from fleet_server.console import parts, plots, words
 from fleet_server.console.acts import Act, Call, Voice, buttons, choice, entry, segment, why
 from fleet_server.console.nodes import Node, moment, node
 from fleet_server.console.parts import Column, Row
@@ -200,7 +200,7 @@ def _trial(held: Portrait) -> Node | None:
     plot = None
     if points:
         series = [("e-value", points)]
-        plot = parts.curves("Evidence that the candidate is better", series, level=gate)
+        plot = plots.curves("Evidence that the candidate is better", series, level=gate)
     return parts.section(
         "Model update",
         "What the car last told of a new model; a trial ends once its e-value reaches the gate.",
@@ -224,7 +224,7 @@ def _errors(held: Portrait) -> Node:
     if not points:
         sentence = "It has not parked by camera yet: it drives by its sensor and logs what it sees."
         return parts.section("Error per manoeuvre", "", parts.empty(sentence))
-    plot = parts.curves(f"mean error ({held.unit})", [("error", points)])
+    plot = plots.curves(f"mean error ({held.unit})", [("error", points)])
     return parts.section("Error per manoeuvre", "The last ones, the newest on the right.", plot)
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
-from fleet_server.console import parts, words
+from fleet_server.console import parts, plots, words
 from fleet_server.console.acts import Act, Call, Voice, buttons, choice, entry, segment, why
 from fleet_server.console.nodes import Child, Node, node
 from fleet_server.console.parts import Column, Row
@@ -209,13 +209,13 @@ def _beside(sides: Sequence[Side], unit: str) -> Node:
     counts = [f"{side.name}: {words.counted(len(side.labels), 'label')}" for side in sides]
     curves = [(side.name, over_distance(side.errors)) for side in sides]
     drawn = [
-        parts.histogram(f"labels ({unit})", [(each.name, each.labels) for each in sides]),
-        parts.histogram(f"estimates ({unit})", [(each.name, each.estimates) for each in sides]),
+        plots.histogram(f"labels ({unit})", [(each.name, each.labels) for each in sides]),
+        plots.histogram(f"estimates ({unit})", [(each.name, each.estimates) for each in sides]),
     ]
     if any(points for _, points in curves):
-        drawn.append(parts.curves(f"mean error over distance ({unit})", curves))
+        drawn.append(plots.curves(f"mean error over distance ({unit})", curves))
     for name in CHARACTERISTICS:
         series = [(each.name, each.characteristics[name]) for each in sides]
         if any(values for _, values in series):
-            drawn.append(parts.histogram(name.replace("_", " "), series))
-    return node("div", parts.legend(counts), node("div", *drawn, cls="plots"), key="beside")
+            drawn.append(plots.histogram(name.replace("_", " "), series))
+    return node("div", plots.legend(counts), node("div", *drawn, cls="plots"), key="beside")

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fleet_server import logbook
-from fleet_server.console import parts, words
+from fleet_server.console import parts, plots, words
 from fleet_server.console.acts import Act, Call, Voice, buttons, segment, why
 from fleet_server.console.nodes import Child, Node, moment, node
 from fleet_server.console.parts import Column, Row
@@ -105,7 +105,7 @@ def _plots(case: Case) -> Node | None:
     drawn: list[Child] = []
     if points:
         name = f"error per manoeuvre ({case.unit}), dashed: normal"
-        drawn.append(parts.curves(name, [("error", points)], level=case.verdict.normal))
+        drawn.append(plots.curves(name, [("error", points)], level=case.verdict.normal))
     evidence = case.verdict.evidence
     drawn.append(_bars("Where the added error lies", evidence.get("shares_of_added_error")))
     drawn.append(_tests(evidence.get("p_values")))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from fleet_server.console import parts, words
+from fleet_server.console import parts, plots, words
 from fleet_server.console.acts import choice, entry
 from fleet_server.console.board import Board, CarRow, Figure
 from fleet_server.console.nodes import Node, node
@@ -136,7 +136,7 @@ def _cars(roll: Roll, rows: Sequence[CarRow], asked: Asked) -> Node:
 def _course(recent: Sequence[ManoeuvreView]) -> Node:
     errors = [each.mae for each in recent if each.mae is not None]
     text = ", ".join(f"{error:.0f}" for error in errors)
-    return parts.spark(errors, f"errors of the last manoeuvres: {text}")
+    return plots.spark(errors, f"errors of the last manoeuvres: {text}")
 
 
 def _sorted_by(order: str, asked: Asked) -> Column:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet_server.console import parts
+from fleet_server.console import parts, plots
 from fleet_server.console.nodes import found, moment, node, said
 from fleet_server.console.parts import Column, Row
 from fleet_server.console.sheet import MOST_FIELDS, MOST_LETTERS, Sent, sent
@@ -53,7 +53,7 @@ def test_foreign_text_in_an_address_leads_nowhere_else(name: str, value: str) ->
 @settings(max_examples=25)
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1), st.lists(st.floats(-1e6, 1e6)))
 def test_a_histogram_shows_all_values_of_each_set(one: list[float], other: list[float]) -> None:
-    bars = list(found(parts.histogram("label", [("a", one), ("b", other)]), "rect"))
+    bars = list(found(plots.histogram("label", [("a", one), ("b", other)]), "rect"))
 
     assert any("series-0" in each["c"] for each in bars)
     assert any("series-1" in each["c"] for each in bars) is bool(other)
@@ -63,7 +63,7 @@ def test_a_histogram_shows_all_values_of_each_set(one: list[float], other: list[
 @settings(max_examples=25)
 @given(st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), max_size=9))
 def test_curves_stay_within_their_frame(points: list[tuple[float, float]]) -> None:
-    svg = next(found(parts.curves("error", [("error", points)], level=3.0), "svg"))
+    svg = next(found(plots.curves("error", [("error", points)], level=3.0), "svg"))
 
     for line in found(svg, "polyline"):
         for point in line["a"]["points"].split():
