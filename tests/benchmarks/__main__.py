@@ -1,57 +1,41 @@
 """`python -m tests.benchmarks`: runs the benchmarks and writes out/bench/report.json and report.md.
 
 Laws:
-- each benchmark is a process of its own, one after the other: none measures another's leavings;
-- each prints one JSON object with its `checks`, and whatever else it has to say;
-- a benchmark that breaks fails the command, and the others are still run.
+- a benchmark that breaks fails the command, and the others are still run;
+- README changes on request only (`--readme`), and only by runs in full.
 """
 
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import click
 import msgspec
-from matplotlib.figure import Figure
 
-from hardware_sim.lab.report import Check, checks_table, write_json
+from hardware_sim.lab.report import Check, write_json
 from shared import cli, logs
 from shared.clock import SystemClock
-from shared.errors import UsageError
+from shared.errors import RefusedError, UsageError
+from tests.benchmarks import readme, report, standing
+from tests.benchmarks.report import Taken
+from tests.benchmarks.scaling import Curve
+from tests.benchmarks.suite import BENCHES, Bench, Printed, joined
+
+ROOT: Final = Path(__file__).parents[2]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bench:
-    """One benchmark: its module's name, what it measures, and what makes it a quick look."""
+@dataclass
+class Found:
+    """What the benchmarks came to."""
 
-    name: str
-    what: str
-    quick: tuple[str, ...] = ()
-
-
-BENCHES: Final = (
-    Bench(name="bench_estimate", what="frame to estimate", quick=("--rounds", "600")),
-    Bench(name="bench_loop_jitter", what="control loop", quick=("--seconds", "6", "--runs", "1")),
-    Bench(name="bench_codec", what="wire codec", quick=("--rounds", "100")),
-    Bench(name="bench_journal", what="journal", quick=("--rounds", "40")),
-    Bench(name="rendering", what="renderer"),
-    Bench(name="fleet", what="a thousand cars in one process", quick=("--quick",)),
-    Bench(name="bench_rollouts", what="a canary with silent and failing cars", quick=("--quick",)),
-    Bench(name="bench_console", what="web console", quick=("--rounds", "2", "--seconds", "4")),
-    Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
-    Bench(name="bench_drift", what="drift", quick=("--manoeuvres", "2000", "--repeats", "2")),
-    Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "4")),
-    Bench(name="bench_training", what="search beside fits", quick=("--pictures", "400")),
-    Bench(name="bench_worth", what="a model's worth", quick=("--seeds", "1")),
-    Bench(name="motors_off", what="motors of a dead drive", quick=("--times", "3")),
-)
-
-
-class _Printed(msgspec.Struct):
-    checks: list[Check]
+    checks: list[Check] = field(default_factory=list)
+    curves: list[Curve] = field(default_factory=list)
+    told: dict[str, object] = field(default_factory=dict)
+    taken: list[Taken] = field(default_factory=list)
+    broken: list[str] = field(default_factory=list)
 
 
 @click.command(
@@ -71,90 +55,90 @@ class _Printed(msgspec.Struct):
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("out/bench"),
     show_default=True,
-    help="Where the report goes.",
+    help="Where the report goes; those of other commands are read beside it.",
+)
+@click.option(
+    "--readme",
+    "writes_readme",
+    is_flag=True,
+    help="Measure nothing: write README's table and plots from the reports that are there.",
 )
 @cli.json_option
-def bench(*, quick: bool, names: tuple[str, ...], out: Path, as_json: bool) -> int:
+def bench(
+    *, quick: bool, names: tuple[str, ...], out: Path, writes_readme: bool, as_json: bool
+) -> int:
     """Measure what the parts cost, as ratios to bare bounds of the same run, and report.
 
     Exit code 1 where a figure misses its limit.
     """
+    if writes_readme:
+        return _write_readme(out, as_json=as_json)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"cannot make the folder {out}: {error.strerror}") from None
-    clock = SystemClock()
-    begun_us = clock.monotonic_us()
-    chosen = [each for each in BENCHES if not names or each.name in names]
-    checks: list[Check] = []
-    told: dict[str, object] = {}
-    broken: list[str] = []
-    for each in chosen:
-        click.echo(f"{each.what} ...", err=True)
-        printed = _run(each, quick=quick)
-        if printed is None:
-            broken.append(each.name)
-            continue
-        told[each.name] = msgspec.json.decode(printed)
-        made = msgspec.json.decode(printed, type=_Printed).checks
-        checks += made
-        for check in made:
-            click.echo(f"  {_line(check)}", err=True)
-    seconds = (clock.monotonic_us() - begun_us) / 1e6
-    write_json(
-        out / "report.json",
-        {"is_quick": quick, "broken": broken, "benchmarks": told},
-        checks,
-        seconds,
-    )
-    plot(checks, out / "limits.png")
-    (out / "report.md").write_text(_markdown(checks, broken, seconds, quick=quick))
-    met = not broken and all(check.met for check in checks)
+    begun_us = SystemClock().monotonic_us()
+    found = Found()
+    for each in BENCHES:
+        if not names or each.name in names:
+            measure(each, found, is_quick=quick)
+    seconds = (SystemClock().monotonic_us() - begun_us) / 1e6
+    write(found, out, seconds=seconds, is_quick=quick)
+    met = not found.broken and all(check.met for check in found.checks)
     cli.emit(
-        {"report": str(out / "report.json"), "met": met, "broken": broken},
+        {"report": str(out / "report.json"), "met": met, "broken": found.broken},
         as_json=as_json,
-        text=f"report: {out / 'report.md'}",
+        text=f"{seconds:.0f} s; report: {out / 'report.md'}",
     )
     return 0 if met else 1
 
 
-def plot(checks: Sequence[Check], path: Path) -> None:
-    """Draw how much of its limit each figure takes: what crosses the line misses it."""
-    shares = [_share(check) for check in checks]
-    figure = Figure(figsize=(9, 1.0 + 0.32 * len(checks)), layout="constrained")
-    axes = figure.subplots()
-    colours = ["#0a7d8c" if check.met else "#b3387b" for check in checks]
-    axes.barh(range(len(checks)), [min(share, 2.0) for share in shares], color=colours)
-    axes.set_yticks(range(len(checks)), [check.name for check in checks], fontsize=8)
-    axes.axvline(1.0, color="#333333", linewidth=1)
-    axes.set_xlim(0.0, 2.0)
-    axes.invert_yaxis()
-    axes.set_xlabel("share of its limit (1: just met)", fontsize=8)
-    figure.savefig(path, dpi=110)
+def measure(each: Bench, found: Found, *, is_quick: bool) -> None:
+    """Run one benchmark as often as it counts, and tell how it goes."""
+    if is_quick and each.quick is None:
+        click.echo(f"{each.what}: left out, it cannot be short", err=True)
+        found.taken.append(Taken(name=each.name, what=each.what, why="left out"))
+        return
+    clock = SystemClock()
+    runs: list[bytes] = []
+    seconds: list[float] = []
+    count = 1 if is_quick else each.runs
+    for number in range(count):
+        again = f", run {number + 1} of {count}" if count > 1 else ""
+        click.echo(f"{each.what}{again} ...", err=True)
+        begun_us = clock.monotonic_us()
+        runs += _printed(each.name, each.arguments(is_quick=is_quick))
+        seconds.append(round((clock.monotonic_us() - begun_us) / 1e6, 1))
+    taken = Taken(name=each.name, what=each.what, seconds=tuple(seconds))
+    try:
+        made = joined([msgspec.json.decode(body, type=Printed) for body in runs], count)
+    except RefusedError as error:
+        click.echo(f"  broke: {error}", err=True)
+        found.broken.append(each.name)
+        found.taken.append(msgspec.structs.replace(taken, why=f"broke: {error}"))
+        return
+    found.taken.append(taken)
+    found.told[each.name] = [msgspec.json.decode(body) for body in runs]
+    found.checks += made.checks
+    found.curves += made.curves
+    for check in made.checks:
+        click.echo(f"  {_line(check)}", err=True)
+    click.echo(f"  {sum(seconds):.0f} s", err=True)
 
 
-def _share(check: Check) -> float:
-    over, under = (
-        (check.value, check.limit) if check.better == "lower" else (check.limit, check.value)
-    )
-    if under == 0.0:
-        return 0.0 if over <= 0.0 else float("inf")
-    return max(0.0, over / under)
-
-
-def _run(each: Bench, *, quick: bool) -> bytes | None:
-    """Return what the benchmark printed, or None where it printed no figures."""
+def _printed(name: str, arguments: Sequence[str]) -> list[bytes]:
+    """Return what the benchmark printed, nothing where that is not its figures."""
     done = subprocess.run(
-        [sys.executable, "-m", f"tests.benchmarks.{each.name}", *(each.quick if quick else ())],
+        [sys.executable, "-m", f"tests.benchmarks.{name}", *arguments],
         stdout=subprocess.PIPE,
         check=False,
     )
     try:
-        msgspec.json.decode(done.stdout, type=_Printed)
-    except msgspec.DecodeError:
-        click.echo(f"  broke with exit code {done.returncode}", err=True)
-        return None
-    return done.stdout
+        msgspec.json.decode(done.stdout, type=Printed)
+    except msgspec.MsgspecError:
+        click.echo(f"  exit code {done.returncode}, and no figures", err=True)
+        return []
+    return [done.stdout]
 
 
 def _line(check: Check) -> str:
@@ -163,14 +147,54 @@ def _line(check: Check) -> str:
     return f"{word} {check.name}: {check.value:.4g} {check.unit} ({sign} {check.limit:g})"
 
 
-def _markdown(
-    checks: Sequence[Check], broken: Sequence[str], seconds: float, *, quick: bool
-) -> str:
-    parts = ["# Benchmarks", f"{'A quick look; ' if quick else ''}{seconds:.0f} s."]
-    if broken:
-        parts.append(f"Broke, and measured nothing: {', '.join(broken)}.")
-    parts += [checks_table(list(checks)), "![How much of its limit each takes](limits.png)"]
-    return "\n\n".join(parts) + "\n"
+def write(found: Found, out: Path, *, seconds: float, is_quick: bool) -> None:
+    """Write report.json, report.md and the plots into `out`."""
+    body: dict[str, object] = {
+        "is_quick": is_quick,
+        "broken": found.broken,
+        "taken": found.taken,
+        "curves": [each.as_dict() for each in found.curves],
+        "benchmarks": found.told,
+    }
+    write_json(out / "report.json", body, found.checks, seconds)
+    reports = report.read(out)
+    rows = standing.stand(reports)
+    mine = reports["bench"]
+    figures = mine.checks if mine else ()
+    report.plot_limits([(each.name, each.share) for each in figures], out / report.LIMITS)
+    if found.curves:
+        report.plot_growth(found.curves, out / report.GROWTH)
+    text = report.markdown(
+        rows, figures, found.taken, reports, is_quick=is_quick, has_curves=bool(found.curves)
+    )
+    (out / "report.md").write_text(text, encoding="utf-8")
+
+
+class _Curves(msgspec.Struct):
+    curves: list[Curve] = []
+
+
+def _write_readme(out: Path, *, as_json: bool) -> int:
+    """Write README's table and plots from the reports that are there.
+
+    Raises:
+        UsageError: the benchmarks were not run in full, or README has lost its markers.
+    """
+    reports = report.read(out)
+    mine = reports["bench"]
+    if mine is None or mine.is_quick:
+        raise UsageError("README wants a run in full: run `make bench` without QUICK first")
+    rows = [each for each in standing.stand(reports) if each.in_readme]
+    path = ROOT / "README.md"
+    text = readme.rewritten(path.read_text(encoding="utf-8"), rows, report.sources(reports))
+    path.write_text(text, encoding="utf-8")
+    measured = [(each.name, each.share) for each in rows if each.share is not None]
+    report.plot_limits(measured, ROOT / readme.LIMITS_PNG)
+    kept = msgspec.json.decode((out / "report.json").read_bytes(), type=_Curves)
+    if kept.curves:
+        report.plot_growth(kept.curves, ROOT / readme.GROWTH_PNG)
+    cli.emit({"readme": str(path)}, as_json=as_json, text=f"written: {path}")
+    return 0
 
 
 if __name__ == "__main__":
