@@ -34,8 +34,8 @@ from shared.picture import encode_jpeg
 from shared.samples import Estimate
 from shared.signing import Envelope, SigningKey, seal
 from shared.topics import BATCH
-from tests.benchmarks.bench_ingest import mosquitto, server
 from tests.benchmarks.loading import Sent
+from tests.benchmarks.processes import mosquitto, server
 from tests.fleet_server.fleet import MODEL, Fleet, drive, jpeg, picture, sample
 
 REFUSAL_LIMIT_MS = 50.0

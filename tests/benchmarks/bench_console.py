@@ -38,7 +38,7 @@ from shared.messages import Status, Telemetry
 from shared.mqtt import Address, Connection
 from shared.signing import SigningKey
 from shared.topics import TELEMETRY
-from tests.benchmarks.bench_ingest import process, server
+from tests.benchmarks.processes import process, server
 from tests.fleet_server.console.conftest import open_browser, wait_until
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, MODEL, START_US, Fleet, end
 

@@ -17,17 +17,13 @@ with one core. Prints one JSON object; exits with 1 where a figure misses its li
 
 import json
 import os
-import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -39,15 +35,14 @@ from device.sync import Limits
 from fleet_server import tokens
 from fleet_server.storage import records, tables
 from fleet_server.storage.upsert import insert_rows
-from hardware_sim.lab.fleet import free_port
 from hardware_sim.lab.report import Check
-from shared.errors import UsageError
 from shared.ids import boot_id, sha256_hex
 from shared.messages import Batch
 from shared.samples import Characteristics, Estimate, Sample
 from shared.signing import Envelope, SigningKey
 from shared.topics import BATCH
 from tests.benchmarks.loading import Sent
+from tests.benchmarks.processes import ingest, mosquitto, server
 from tests.fleet_server.fleet import DEPLOYMENT, MODEL, START_US, Fleet, end, sample
 
 SHARE_LIMIT = 0.6
@@ -55,7 +50,6 @@ GROWN_LIMIT = 0.9
 LISTING_LIMIT_MS = 50.0
 
 _CARS = 40
-_CORES = len(os.sched_getaffinity(0))
 _SAMPLES = 100
 _WINDOW = _CARS * Limits().window
 _FILL = 20_000
@@ -65,7 +59,6 @@ _LISTINGS = (
     *(f"samples?deployment={DEPLOYMENT}", f"manoeuvres?deployment={DEPLOYMENT}"),
 )
 _ASKED = 100
-MOSQUITTO = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 _LIVELY = Characteristics(
     brightness=121.5,
     saturation=43.25,
@@ -179,80 +172,6 @@ def _fill_manoeuvres(connection: Connection, car: str, boot: int, count: int) ->
     ends = [end(n, pairs=25, device=car, boot=_boot(1000 + boot)) for n in range(count)]
     rows = records.numbered(records.end_rows(ends, START_US), 1)
     insert_rows(connection, tables.manoeuvres, records.END_COLUMNS, rows)
-
-
-@contextmanager
-def mosquitto(folder: Path) -> Iterator[int]:
-    """Run mosquitto with the limits of `parkfleet broker config`; give its port."""
-    if not Path(MOSQUITTO).exists():
-        raise UsageError("this benchmark needs mosquitto (apt install mosquitto)")
-    port = free_port()
-    # Limits as `parkfleet broker config` writes them; rights are not what is measured.
-    lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "max_inflight_messages 100")
-    path = folder / "mosquitto.conf"
-    path.write_text("\n".join((*lines, "max_queued_messages 10000", "log_type error\n")))
-    with process([MOSQUITTO, "-c", str(path)], port):
-        yield port
-
-
-@contextmanager
-def ingest(state: Path, broker_port: int) -> Iterator[None]:
-    """Run one ingest process a core, which share the batches."""
-    words = [sys.executable, "-m", "shared", "server", "--state", str(state), "--role", "ingest"]
-    words += ["--broker-port", str(broker_port)]
-    with ExitStack() as stack:
-        for _ in range(_CORES):
-            log = stack.enter_context(_started(words))
-            _wait_until(partial(_has_connected, log))
-        time.sleep(1.0)  # for what the last one asked the broker for
-        yield
-
-
-def _has_connected(log: Path) -> bool:
-    return b"broker_connected" in log.read_bytes()
-
-
-@contextmanager
-def server(state: Path, broker_port: int) -> Iterator[int]:
-    """Run the fleet server; give its port."""
-    port = free_port()
-    words = [sys.executable, "-m", "shared", "server", "--state", str(state)]
-    words += ["--port", str(port), "--broker-port", str(broker_port)]
-    with process(words, port):
-        yield port
-
-
-@contextmanager
-def process(words: list[str], port: int) -> Iterator[None]:
-    def listens() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    with _started(words):
-        _wait_until(listens)
-        yield
-
-
-@contextmanager
-def _started(words: list[str]) -> Iterator[Path]:
-    """Run a process until the block ends; give what it writes, and show it where it failed."""
-    with tempfile.NamedTemporaryFile() as log:
-        process = subprocess.Popen(words, stdout=log, stderr=log)
-        try:
-            yield Path(log.name)
-            if process.poll() is not None:
-                raise RuntimeError(Path(log.name).read_text(encoding="utf-8"))
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _wait_until(is_ready: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if is_ready():
-            return
-        time.sleep(0.1)
-    raise RuntimeError("a process did not start within a minute")
 
 
 def listings(port: int, token: str) -> dict[str, float]:

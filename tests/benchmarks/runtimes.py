@@ -23,11 +23,11 @@ from shared.clock import SystemClock
 from shared.manifest import Manifest
 from shared.task import WALL_DISTANCE
 
-_ROOT = Path(__file__).parents[2]
-_MODEL = _ROOT / "tests" / "golden" / "models" / "two-floors.tflite"
-_PYTHONS = {
-    "litert": _ROOT / ".venv" / "bin" / "python",
-    "tflite-runtime": _ROOT / ".venv32" / "bin" / "python",
+ROOT = Path(__file__).parents[2]
+_MODEL = ROOT / "tests" / "golden" / "models" / "two-floors.tflite"
+PYTHONS = {
+    "litert": ROOT / ".venv" / "bin" / "python",
+    "tflite-runtime": ROOT / ".venv32" / "bin" / "python",
 }
 _ESTIMATES, _WARM_UP, _TURNS = 2000, 100, 3
 
@@ -105,12 +105,12 @@ def _best(costs: list[Cost]) -> Cost:
 
 
 def _one_turn() -> Iterator[tuple[str, Cost]]:
-    for name, python in _PYTHONS.items():
+    for name, python in PYTHONS.items():
         if python.exists():
             done = subprocess.run(
                 [str(python), "-m", "tests.benchmarks.runtimes", "--here"],
-                cwd=_ROOT,
-                env={**os.environ, "PYTHONPATH": str(_ROOT)},
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
                 check=True,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

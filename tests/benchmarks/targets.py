@@ -31,7 +31,7 @@ PARTS: Final = {
     5: "Delivery, trial, rollouts",
     6: "Drift and the closed loop",
     7: "The consoles",
-    8: "What grows, and how",
+    8: "Bare bounds, growth, bad days",
 }
 
 SECONDS: Final = "seconds of the whole run"
@@ -222,6 +222,19 @@ _CONSOLES: Final = (
 )  # fmt: skip
 
 _GROWTH: Final = (
+    _row(8, "our int8 model over MobileNetV2 0.35 int8, bare, in the worse runtime",
+         ".*: our model over .*, bare", 1, "x"),
+    _row(8, "frame to estimate over bare, every model and runtime",
+         ".*: frame to estimate over bare, .*", 1.25, "x"),
+    _row(8, "a batch into bytes and back over JSON", "wire codec there and back, over JSON", 1,
+         "x", readme=True),
+    _row(8, "the same over CBOR, which checks nothing", "wire codec there and back, over CBOR", 1.5,
+         "x"),
+    _row(8, "a manoeuvre into the journal over bare SQLite",
+         "a manoeuvre into the journal, over bare SQLite", 2, "x", readme=True),
+    _row(8, "a backlog sent and receipted, sooner than it was logged",
+         "backlog of .* minutes, sooner than logged", 100, "x", least=True, readme=True),
+    _row(8, "exponent of its seconds over its pairs", "backlog: exponent .*", 1.15, readme=True),
     _row(8, "a damaged message crashes a decoder, in a million cases", "decoder crashes", 0,
          source="chaos", readme=True),
     _row(8, "figures of `make chaos` that miss their limit", MISSED, 0, source="chaos"),

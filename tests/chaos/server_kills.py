@@ -36,7 +36,7 @@ from shared.ids import sha256_hex
 from shared.mqtt import Address, Connection
 from shared.signing import SigningKey
 from shared.task import WALL_DISTANCE
-from tests.benchmarks.bench_ingest import MOSQUITTO, mosquitto
+from tests.benchmarks.processes import MOSQUITTO, mosquitto
 from tests.chaos import stock
 from tests.chaos.cars import Car
 from tests.chaos.promises import Faults, Promises

@@ -35,16 +35,21 @@ def to_int8(
     """Return `trained` converted, its ranges taken from `pictures` (uint8, n x h x w x 3)."""
     exported = network.build(task, settings, batch=1)
     exported.set_weights(trained.get_weights())
+    return converted(exported, pictures)
+
+
+def converted(exported: keras.Model, pictures: Pixels | None) -> bytes:
+    """Return `exported`, whose batch is 1, as a file: full int8, float where `pictures` is None."""
     with quiet(), tempfile.TemporaryDirectory() as folder:
         exported.export(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
-        converter.representative_dataset = lambda: _inputs(pictures)
-        converted = cast("bytes", converter.convert())
-    return _named(converted)
+        if pictures is not None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.int8
+            converter.inference_output_type = tf.int8
+            converter.representative_dataset = lambda: _inputs(pictures)
+        return _named(cast("bytes", converter.convert()))
 
 
 def representative(strata: Indices, *, seed: int, count: int = REPRESENTATIVE) -> Indices:
