@@ -16,6 +16,7 @@ Laws:
 
 import logging
 import queue
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -237,6 +238,7 @@ class Connection:
         client.on_message = self._on_message
         client.on_pre_connect = self._on_pre_connect
         client.on_subscribe = self._on_subscribe
+        client.on_socket_open = _send_at_once
         return client
 
     def _set_will(self) -> None:
@@ -328,3 +330,8 @@ class Connection:
                 connection=self._number,
             )
         )
+
+
+def _send_at_once(_client: paho.Client, _userdata: Any, sock: Any) -> None:
+    """Have small packets sent as they are said, not held back for the answer to the last one."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

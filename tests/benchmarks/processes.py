@@ -32,9 +32,12 @@ def mosquitto(folder: Path) -> Iterator[int]:
         raise UsageError("this benchmark needs mosquitto (apt install mosquitto)")
     port = free_port()
     # Limits as `parkfleet broker config` writes them; rights are not what is measured.
-    lines = (f"listener {port} 127.0.0.1", "allow_anonymous true", "max_inflight_messages 100")
+    lines = (
+        *(f"listener {port} 127.0.0.1", "allow_anonymous true", "log_type error"),
+        *("max_inflight_messages 100", "max_queued_messages 10000", "set_tcp_nodelay true"),
+    )
     path = folder / "mosquitto.conf"
-    path.write_text("\n".join((*lines, "max_queued_messages 10000", "log_type error\n")))
+    path.write_text("\n".join(lines) + "\n")
     with process([MOSQUITTO, "-c", str(path)], port):
         yield port
 
@@ -86,14 +89,15 @@ def started(words: list[str]) -> Iterator[Path]:
         process = subprocess.Popen(words, stdout=log, stderr=log)
         try:
             yield Path(log.name)
-            if process.poll() is not None:
-                raise RuntimeError("a process ended by itself")
+            has_ended = process.poll() is not None
         except RuntimeError as error:
             error.add_note(Path(log.name).read_text(encoding="utf-8"))
             raise
         finally:
             process.terminate()
             process.wait()
+        if has_ended:
+            raise RuntimeError(Path(log.name).read_text(encoding="utf-8"))
 
 
 def wait_until(is_ready: Callable[[], bool]) -> None:

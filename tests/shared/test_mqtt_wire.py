@@ -141,6 +141,16 @@ def test_a_client_is_its_user_with_a_clean_session_and_a_will(
     assert b"gone" in connect
 
 
+def test_small_packets_do_not_wait_for_the_answer_to_the_last_one(
+    listener: Listener, connection: Connection
+) -> None:
+    listener.meet()
+    expect(connection, Connected)
+    stream = connection._client.socket()
+    assert isinstance(stream, socket.socket)
+    assert stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
 def test_a_lost_connection_comes_back_with_a_will_asked_for_anew(
     listener: Listener, connection: Connection
 ) -> None:

@@ -75,6 +75,10 @@ def test_limits_fit_the_largest_message_of_the_table(tmp_path: Path) -> None:
     assert queued > 2 * largest
 
 
+def test_pieces_of_a_model_are_sent_at_once(tmp_path: Path) -> None:
+    assert "set_tcp_nodelay true" in write(tmp_path).configuration.read_text().splitlines()
+
+
 def test_files_are_readable_by_their_owner_only_unless_a_group_is_named(tmp_path: Path) -> None:
     out = write(tmp_path)
     assert stat.S_IMODE((out.path / "passwords").stat().st_mode) == 0o600
