@@ -11,13 +11,22 @@ from hardware_sim.lab.report import Check, write_json
 from shared import cli, logs
 from shared.clock import SystemClock
 from shared.errors import UsageError
-from tests.chaos import decoders, kills_report, server_kills_report, trainer_kills
+from tests.chaos import (
+    decoders,
+    herd,
+    kills_report,
+    network,
+    server_kills_report,
+    trainer_kills,
+)
 from tests.chaos.chapter import Chapter, Stage, Told
 
 CHAPTERS: Final[tuple[Chapter, ...]] = (
     kills_report.CHAPTER,
     server_kills_report.CHAPTER,
     trainer_kills.CHAPTER,
+    network.CHAPTER,
+    herd.CHAPTER,
     decoders.CHAPTER,
 )
 

@@ -6,7 +6,7 @@ Laws:
 - whatever is random comes from the stage's seed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,3 +46,16 @@ class Chapter:
     name: str
     title: str
     run: Callable[[Stage], Told]
+
+
+def none(chapter: str, faults: Mapping[str, int]) -> list[Check]:
+    """Return a check for each of `faults`, of which there should be none."""
+    return [
+        Check(name=f"{chapter}: {name}", value=count, unit="", limit=0, better="lower")
+        for name, count in faults.items()
+    ]
+
+
+def enough(chapter: str, name: str, count: float, limit: float) -> Check:
+    """Return a check that enough was at stake."""
+    return Check(name=f"{chapter}: {name}", value=count, unit="", limit=limit, better="higher")

@@ -8,12 +8,11 @@ MQTT 3.1.1, 2.2: a fixed header (type and flags, remaining length in up to four 
 rest; of a PUBLISH the topic comes first.
 """
 
-import contextlib
-import socket
-import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from tests.chaos.line import Direction, Line
 
 _CONNECT, _PUBLISH = 1, 3
 _BEFORE_CLIENT_ID = 10
@@ -49,50 +48,42 @@ class Proxy:
         """Listen from now on."""
         self.up, self.down = Count(), Count()
         self.cuts = self.lost_bytes = 0
-        self._broker_port, self._cut = broker_port, cut
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = int(self._listener.getsockname()[1])
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._cut = cut
+        # Small reads, so that a cut may fall anywhere.
+        self._line = Line(broker_port, tap=self._tap, calm_bytes=2048)
+        self.port = self._line.port
 
     def close(self) -> None:
         """Take no more connections, and end those that are open."""
-        self._listener.close()
-        for each in self._open:
-            _end(each)
+        self._line.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            broker = socket.create_connection(("127.0.0.1", self._broker_port))
-            self._open += [client, broker]
-            for each in (client, broker):
-                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for ends in ((client, broker, self.up), (broker, client, self.down)):
-                threading.Thread(target=self._hand_on, args=ends, daemon=True).start()
+    def _tap(self, direction: Direction) -> "_Counting":
+        if direction == "up":
+            return _Counting(self.up)
+        return _Counting(self.down, self._cuts)
 
-    def _hand_on(self, source: socket.socket, sink: socket.socket, count: Count) -> None:
-        reader, passed = Packets(count), 0
-        while True:
-            try:
-                # Small reads, so that a cut may fall anywhere.
-                data = source.recv(2048)
-                if not data:
-                    break
-                passed += len(data)
-                if count is self.down and self._cut is not None and self._cut(passed):
-                    self.cuts += 1
-                    self.lost_bytes += len(data)
-                    break
-                sink.sendall(data)
-            except OSError:
-                break
-            reader.feed(data)
-        _end(source)
-        _end(sink)
+    def _cuts(self, passed: int, size_bytes: int) -> bool:
+        if self._cut is None or not self._cut(passed):
+            return False
+        self.cuts += 1
+        self.lost_bytes += size_bytes
+        return True
+
+
+class _Counting:
+    """A tap that counts one direction of a connection, and cuts it where `cuts` says so."""
+
+    def __init__(
+        self, count: Count, cuts: Callable[[int, int], bool] = lambda _passed, _size: False
+    ) -> None:
+        self._packets, self._cuts, self._passed = Packets(count), cuts, 0
+
+    def pass_on(self, data: bytes) -> bytes | None:
+        self._passed += len(data)
+        return None if self._cuts(self._passed, len(data)) else data
+
+    def passed(self, data: bytes) -> None:
+        self._packets.feed(data)
 
 
 class Packets:
@@ -136,10 +127,3 @@ def _size(held: bytearray) -> tuple[int, int] | None:
         if not held[at] & 0x80:
             return at + 1, rest
     return None
-
-
-def _end(each: socket.socket) -> None:
-    # The other end may have been faster.
-    with contextlib.suppress(OSError):
-        each.shutdown(socket.SHUT_RDWR)
-    each.close()
