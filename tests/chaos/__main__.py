@@ -12,9 +12,11 @@ from shared import cli, logs
 from shared.clock import SystemClock
 from shared.errors import UsageError
 from tests.chaos import (
+    broker_kills,
     decoders,
     herd,
     kills_report,
+    limits,
     network,
     server_kills_report,
     trainer_kills,
@@ -25,8 +27,10 @@ CHAPTERS: Final[tuple[Chapter, ...]] = (
     kills_report.CHAPTER,
     server_kills_report.CHAPTER,
     trainer_kills.CHAPTER,
+    broker_kills.CHAPTER,
     network.CHAPTER,
     herd.CHAPTER,
+    limits.CHAPTER,
     decoders.CHAPTER,
 )
 

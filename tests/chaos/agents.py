@@ -51,6 +51,11 @@ class Car:
         """Whether the broker has welcomed the car."""
         return self.shell.agent.is_connected
 
+    @property
+    def under_way(self) -> int:
+        """How many messages were sent and wait for their receipt."""
+        return self.shell.agent.uploading._session.in_flight
+
     def log(self, count: int = 1) -> None:
         """Commit the pairs and ends of `count` manoeuvres, as drive does, and tell the agent."""
         for _ in range(count):

@@ -97,13 +97,13 @@ class Line:
     ) -> None:
         """Listen from now on.
 
-        `tap` makes what sees each direction of each connection; while the line is calm, at most
+        `tap` makes what sees each direction of each new connection; while the line is calm, at most
         `calm_bytes` are handed on at once.
         """
         self.weather = CALM
         self.told = Told()
         self.calm_bytes = calm_bytes
-        self._target_port, self._tap = target_port, tap
+        self._target_port, self.tap = target_port, tap
         self._rng = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()
@@ -162,8 +162,8 @@ class Line:
         self._open |= ends
         call = _Call(self, self._rng)
         pumps = (
-            call.pump("up", reader, far_writer, self._tap and self._tap("up")),
-            call.pump("down", far_reader, writer, self._tap and self._tap("down")),
+            call.pump("up", reader, far_writer, self.tap and self.tap("up")),
+            call.pump("down", far_reader, writer, self.tap and self.tap("down")),
         )
         tasks = [self._loop.create_task(each) for each in pumps]
         self._tasks.update(tasks)

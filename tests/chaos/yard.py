@@ -6,7 +6,7 @@ Laws:
 - all agents share this one thread: `turn` lets each do what is due.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,10 +124,16 @@ class Yard:
     ) -> float:
         """Go on until something is so, at most for so long; return the seconds that it took."""
         begun_us = self.clock.monotonic_us()
-        while (took_s := (self.clock.monotonic_us() - begun_us) / 1e6) < longest_s and not is_so():
-            self.turn()
+        for _ in self.turns(is_so, longest_s):
             each()
-        return took_s
+        return (self.clock.monotonic_us() - begun_us) / 1e6
+
+    def turns(self, is_so: Callable[[], bool], longest_s: float) -> Iterator[None]:
+        """Go on as `turn_until` does, a turn at a time, so that yards can run side by side."""
+        end_us = self.clock.monotonic_us() + round(longest_s * 1e6)
+        while self.clock.monotonic_us() < end_us and not is_so():
+            self.turn()
+            yield
 
     def are_connected(self) -> bool:
         """Tell whether every agent is connected."""
