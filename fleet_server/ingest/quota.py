@@ -51,7 +51,7 @@ class Quotas:
         return True
 
     def charge(self, device: str, rows: int) -> None:
-        """Account for the rows of a message that was taken in."""
+        """Account for the rows of a message that was taken in, or for what it is worth in rows."""
         if device in self._balances:
             self._balances[device].rows -= rows
 

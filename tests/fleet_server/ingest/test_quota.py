@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from fleet_server.ingest.quota import Quota, Quotas
 from fleet_server.ingest.taking import Ingest
+from shared.messages import Batch
 from shared.topics import BATCH
 from tests.fleet_server.fleet import Fleet, drive
 
@@ -109,3 +110,16 @@ def test_answers_keep_the_order_of_the_messages_where_some_are_held_back(fleet: 
     assert [reply and reply.receipt.device for reply in replies] == [
         *("car-1", "car-2", None, None, None, None)
     ]
+
+
+def test_a_flood_of_rubbish_is_held_back_after_a_few_and_nobody_else_is(fleet: Fleet) -> None:
+    fleet.add_car("car-2")
+    quota = Quota(size_bytes=100_000_000, rows=1000)
+    ingest = Ingest(fleet.database, fleet.server_key, fleet.clock, quota=quota)
+    rubbish, empty = b"rubbish", fleet.sealed(Batch(device="car-1"))
+    for body in (rubbish, empty) * 50:
+        ingest.take(BATCH.topic(id="car-1"), body)
+    assert ingest.outcomes["over_quota"] == 90
+    other = ingest.take(BATCH.topic(id="car-2"), fleet.sealed(drive(0, device="car-2")))
+    assert other is not None
+    assert other.receipt.outcome == "stored"
