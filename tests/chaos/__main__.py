@@ -18,6 +18,7 @@ from tests.chaos import (
     kills_report,
     limits,
     network,
+    poison,
     server_kills_report,
     trainer_kills,
 )
@@ -31,6 +32,7 @@ CHAPTERS: Final[tuple[Chapter, ...]] = (
     network.CHAPTER,
     herd.CHAPTER,
     limits.CHAPTER,
+    poison.CHAPTER,
     decoders.CHAPTER,
 )
 

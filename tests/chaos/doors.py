@@ -82,7 +82,7 @@ def _signed() -> Iterator[Door]:
         outside = partial(open_envelope, row, topic=TOPIC, message_type=row.message, key=KEY.public)
 
         def inside(body: bytes, outside: Enter = outside) -> object:
-            return outside(_signed_as(KEY, TOPIC, body))
+            return outside(signed_as(KEY, TOPIC, body))
 
         sealed = seal(good, topic=TOPIC, key=KEY)
         yield Door(name=f"envelope of {row.name}", enter=outside, goods=[sealed], share=0.025)
@@ -90,7 +90,7 @@ def _signed() -> Iterator[Door]:
         yield Door(name=f"signed {row.name}", enter=inside, goods=goods, share=0.025)
 
 
-def _signed_as(key: SigningKey, topic: str, body: bytes) -> bytes:
+def signed_as(key: SigningKey, topic: str, body: bytes) -> bytes:
     """Return any bytes in an envelope of `key`; a chunk is encoded as what it holds."""
     return seal(Chunk(data=body), topic=topic, key=key)
 
@@ -106,7 +106,7 @@ def _ingest(server: fleet.Fleet) -> Door:
     topic = BATCH.topic(id="car-1")
 
     def enter(body: bytes) -> object:
-        reply = server.ingest.take(topic, _signed_as(server.keys["car-1"], topic, body))
+        reply = server.ingest.take(topic, signed_as(server.keys["car-1"], topic, body))
         if reply is None or reply.receipt.outcome == "rejected":
             raise RefusedError("rejected")
         return reply
@@ -121,7 +121,7 @@ def _agent(car: world.Car) -> Iterator[Door]:
         topic = row.topic(**{part: _PARTS[part] for part in _parts(row)})
 
         def enter(body: bytes, row: Topic = row, topic: str = topic) -> object:
-            payload = _signed_as(car.fleet.key, topic, body) if row.signed else body
+            payload = signed_as(car.fleet.key, topic, body) if row.signed else body
             received = Received(topic=topic, payload=payload, qos=1, retained=False, mid=1)
             return [*car.agent.handle(received), *car.agent.tick()]
 

@@ -15,6 +15,7 @@ from typing import Final, Self
 
 from device.home import Home
 from hardware_sim.fleet_sim import remote
+from hardware_sim.fleet_sim.car import Identity
 from hardware_sim.lab.fleet import Fleet, free_port
 from shared.clock import Clock
 from tests.chaos import agents, verdict
@@ -109,6 +110,13 @@ class Yard:
             car = Car(name, home, port=line.port, clock=self.clock, seed=self.seed)
             self.cars.append(car)
         return self.cars
+
+    def stranger(self) -> Identity:
+        """Return one more enrolled car, which is not judged."""
+        count = len(self.homes) + 1
+        folder = self.folder / "cars"
+        *_, last = remote.enrolled(count, folder, self.fleet.server, DEPLOYMENT)
+        return last
 
     def turn(self) -> None:
         """Let every agent do what is due."""
