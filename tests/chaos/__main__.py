@@ -19,6 +19,7 @@ from tests.chaos import (
     limits,
     network,
     poison,
+    power,
     server_kills_report,
     trainer_kills,
 )
@@ -33,6 +34,7 @@ CHAPTERS: Final[tuple[Chapter, ...]] = (
     herd.CHAPTER,
     limits.CHAPTER,
     poison.CHAPTER,
+    power.CHAPTER,
     decoders.CHAPTER,
 )
 

@@ -7,15 +7,10 @@ Laws:
   breaks the chapter.
 """
 
-import logging
 import math
-import os
 import random
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -26,6 +21,7 @@ from shared.errors import RefusedError
 from tests.chaos.chapter import Chapter, Stage, Told
 from tests.chaos.damage import damaged
 from tests.chaos.doors import Door, doors
+from tests.chaos.silence import silence
 
 CASES: Final = 1_000_000
 QUICK_CASES: Final = 20_000
@@ -53,7 +49,7 @@ def run(stage: Stage) -> Told:
         for door in every:
             many = max(20, math.ceil(cases * door.share / shares))
             rng = random.Random(f"{stage.seed} {door.name}")
-            with _silence():
+            with silence():
                 tried.append(attempt(door, many, rng, stage))
             done += many
             tell(min(done, cases))
@@ -91,22 +87,6 @@ def attempt(door: Door, cases: int, rng: random.Random, stage: Stage) -> Tried:
         crashes=dict(crashes),
         slowest_ms=slowest_us / 1e3,
     )
-
-
-@contextmanager
-def _silence() -> Iterator[None]:
-    """Keep quiet what complains of every damaged message: our log, and libjpeg on its own."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with Path(os.devnull).open("wb") as nothing:
-        os.dup2(nothing.fileno(), 2)
-    logging.disable(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 def checks(tried: Sequence[Tried], cases: int) -> list[Check]:

@@ -42,6 +42,7 @@ from tests.chaos.cars import manoeuvres
 from tests.chaos.chapter import Chapter, Stage, Told, enough, none
 from tests.chaos.damage import damaged
 from tests.chaos.doors import signed_as
+from tests.chaos.silence import without_log
 from tests.chaos.verdict import Found
 from tests.chaos.yard import Yard
 
@@ -96,6 +97,7 @@ def run(stage: Stage) -> Told:
     with (
         Yard(folder=stage.folder, clock=stage.clock, seed=stage.seed, settings=_QUOTA) as yard,
         bar(f"{count} poisons and two floods", count + count // 4 + 2) as tell,
+        without_log(),
     ):
         trial = _Trial(yard, stage)
         try:
