@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Row, select
 
 from fleet_server.cars import commanding
-from fleet_server.cars.twin import Twin
+from fleet_server.cars.twin import Report, Twin
 from fleet_server.ingest.quota import Quota, Quotas
 from fleet_server.releases.online import OnlineRepository
 from fleet_server.running.bridge import Outgoing, Subscription
@@ -87,11 +87,20 @@ class Herald:
         Raises:
             RetryLaterError: the database cannot store now; the rest was not looked at.
         """
+        reports: list[Report] = []
         for message in messages:
+            row, parts = topics.match(message.topic) or (None, {})
+            if row in _REPORTS:
+                if self._admits(parts["id"], len(message.payload)):
+                    reports.append(Report(row, parts["id"], message.payload))
+                continue
+            self._reports(reports)
+            reports.clear()
             try:
-                self._take(message)
+                self._take(message, row, parts)
             except RefusedError as error:
-                logger.warning("refused topic=%.200r reason=%r", message.topic, str(error))
+                _log_refusal(message.topic, error)
+        self._reports(reports)
         return ()
 
     def news(self) -> Iterator[Outgoing]:
@@ -112,12 +121,13 @@ class Herald:
             yield from self._releases()
         yield from self._desired()
 
-    def _take(self, message: Received) -> None:
-        row, parts = topics.match(message.topic) or (None, {})
-        if row in _REPORTS:
-            if self._admits(parts["id"], len(message.payload)):
-                self._twin.take(row, parts["id"], message.payload)
-        elif row is topics.RESULT:
+    def _reports(self, reports: Sequence[Report]) -> None:
+        for report, refusal in zip(reports, self._twin.take_all(reports), strict=True):
+            if refusal is not None:
+                _log_refusal(report.row.topic(id=report.device), refusal)
+
+    def _take(self, message: Received, row: topics.Topic | None, parts: dict[str, str]) -> None:
+        if row is topics.RESULT:
             self._result(parts, message.payload)
         elif row is topics.COMMAND:
             if self._admits(parts["actor"], len(message.payload)):
@@ -226,6 +236,10 @@ class Herald:
             yield Outgoing(topic=topic, body=body, retained=True)
             self._sent_desired = row.id
             logger.info("desired_published device=%s revision=%d", row.device, row.revision)
+
+
+def _log_refusal(topic: str, error: RefusedError) -> None:
+    logger.warning("refused topic=%.200r reason=%r", topic, str(error))
 
 
 def _arms(row: Row[Any]) -> dict[str, float]:

@@ -52,6 +52,11 @@ BENCHES: Final = (
     Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
     Bench(name="bench_backlog", what="backlog", quick=("--minutes", "1", "--minutes", "3")),
     Bench(name="bench_fan_out", what="a model to many cars", quick=("--cars", "1", "--cars", "20")),
+    Bench(
+        name="bench_presence",
+        what="connected cars",
+        quick=("--cars", "50", "--cars", "500", "--seconds", "4"),
+    ),
     Bench(name="bench_drift", what="drift", quick=("--manoeuvres", "2000", "--repeats", "2")),
     Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "4")),
     Bench(name="bench_training", what="search beside fits", quick=None),
