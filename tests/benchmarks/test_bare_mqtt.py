@@ -1,7 +1,7 @@
 """The cheap clients speak MQTT 3.1.1: what is packed is taken apart again, however it is cut."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.benchmarks.bare_mqtt import (
@@ -24,6 +24,7 @@ PACKETS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PACKETS, max_size=5), st.integers(1, 9_000))
 def test_packets_survive_any_cut(packets: list[Packet], step: int) -> None:
     data = b"".join(packed(each) for each in packets)
@@ -35,6 +36,7 @@ def test_packets_survive_any_cut(packets: list[Packet], step: int) -> None:
     assert held == b""
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40), st.binary(max_size=40), st.integers(0, 0xFFFF), st.booleans())
 def test_a_publish_says_what_was_said(
     topic: str,

@@ -2,7 +2,7 @@
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import UsageError
@@ -60,6 +60,7 @@ def test_rows_stand_in_the_order_of_parts() -> None:
     assert text.index("earlier") < text.index("later")
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(), st.text())
 def test_nothing_outside_the_markers_changes(before: str, old: str, after: str) -> None:
     text = rewritten(f"{before}{BEGIN}{old}{END}{after}", [ROW], "s")
@@ -67,6 +68,7 @@ def test_nothing_outside_the_markers_changes(before: str, old: str, after: str) 
     assert text.endswith(END + after)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=30))
 def test_twice_is_as_good_as_once(old: str) -> None:
     once = rewritten(f"{BEGIN}{old}{END}", [ROW], "s")

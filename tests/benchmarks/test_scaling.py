@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tests.benchmarks.scaling import Curve, fitted
@@ -16,6 +16,7 @@ def _apart(sizes: list[float]) -> bool:
     return max(sizes) / min(sizes) > 1.5
 
 
+@settings(deadline=None)
 @given(SIZES, st.floats(-3.0, 3.0), FACTORS)
 def test_a_power_law_is_found_again(sizes: list[float], exponent: float, factor: float) -> None:
     assume(_apart(sizes))
@@ -25,6 +26,7 @@ def test_a_power_law_is_found_again(sizes: list[float], exponent: float, factor:
     assert fit.off == pytest.approx(1.0, abs=1e-6)
 
 
+@settings(deadline=None)
 @given(SIZES, st.data(), FACTORS, FACTORS)
 def test_units_do_not_change_the_exponent(
     sizes: list[float], data: st.DataObject, of_x: float, of_y: float
@@ -36,6 +38,7 @@ def test_units_do_not_change_the_exponent(
     assert again.off == pytest.approx(there.off, rel=1e-6)
 
 
+@settings(deadline=None)
 @given(SIZES, st.data())
 def test_no_point_is_further_off_than_is_said(sizes: list[float], data: st.DataObject) -> None:
     assume(_apart(sizes))

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.benchmarks import report, standing
@@ -64,6 +64,7 @@ def test_a_report_says_of_itself_how_long_it_took_and_what_missed() -> None:
     assert (found[SECONDS], found[MISSED]) == (42.0, 1.0)
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.0, 1e6, exclude_min=True),
     st.floats(0.0, 1e6, exclude_min=True),
