@@ -17,6 +17,7 @@ from tests.chaos import (
     herd,
     kills_report,
     limits,
+    machine,
     network,
     poison,
     power,
@@ -35,6 +36,7 @@ CHAPTERS: Final[tuple[Chapter, ...]] = (
     limits.CHAPTER,
     poison.CHAPTER,
     power.CHAPTER,
+    machine.CHAPTER,
     decoders.CHAPTER,
 )
 
