@@ -103,6 +103,9 @@ class OnlineRepository:
     def refresh(self) -> bool:
         """Sign timestamp, and snapshot, anew where half of their life is over; tell whether so.
 
+        Where the owner's metadata are expired nothing is signed: no car would believe it, and cars
+        remember a signed moment, so that a clock which jumped ahead would end updates for years.
+
         Raises:
             RetryLaterError: the disk is full.
             UsageError: the repository is not initialised, damaged, or a key is missing.
@@ -110,6 +113,9 @@ class OnlineRepository:
         with self._store.lock():
             held = self._load()
             now = self._now()
+            if held.root.is_expired(now) or held.targets.is_expired(now):
+                logger.warning("release_metadata_not_refreshed reason='the owner's are expired'")
+                return False
             if metadata.is_due(held.snapshot.expires, SNAPSHOT_VALID, now):
                 self._advance(held, {})
             elif metadata.is_due(held.timestamp.expires, TIMESTAMP_VALID, now):

@@ -221,3 +221,16 @@ def test_a_kill_during_refresh_leaves_a_repository_that_cars_take(world: World, 
     assert path in world.repository.targets()
     assert world.repository.refresh()
     assert world.car().get_targetinfo(path) is not None
+
+
+def test_a_clock_beyond_what_the_owner_signed_for_signs_nothing_that_cars_would_remember(
+    world: World,
+) -> None:
+    path = world.release(FIRST, 1)
+    world.clock.now_us += 3650 * DAY_US
+    assert not world.repository.refresh()
+    world.clock.now_us -= 3650 * DAY_US
+    assert world.car().get_targetinfo(path) is not None
+    world.clock.now_us += DAY_US
+    assert world.repository.refresh()
+    assert world.car().get_targetinfo(path) is not None
