@@ -90,6 +90,7 @@ class Killing:
         self._fleet, self._car, self._clock = fleet, car, clock
         self._rng = random.Random(seed)
         self._ledger = Ledger()
+        self._deck: list[Victim] = []
         self._starts = 0
         self._started = self._look()
         self._begun_us = clock.monotonic_us()
@@ -124,7 +125,7 @@ class Killing:
         )
 
     def _cycle(self) -> Kill:
-        victim = self._rng.choice(VICTIMS)
+        victim = self._next_victim()
         if self._rng.random() < _AT_WORK:
             self._await_work()
         after_s = self._rng.uniform(0.0, _LONGEST_S)
@@ -149,6 +150,12 @@ class Killing:
             waiting=before.waiting,
             was_moving=before.is_moving and victim != "agent",
         )
+
+    def _next_victim(self) -> Victim:
+        """Return each victim once in three cycles, in any order."""
+        if not self._deck:
+            self._deck = self._rng.sample(VICTIMS, len(VICTIMS))
+        return self._deck.pop()
 
     def _start_drive(self) -> None:
         # Another seed each time, so that no boot repeats the noise of one before.

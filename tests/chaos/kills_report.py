@@ -13,7 +13,9 @@ from hardware_sim.progress import bar
 from tests.chaos.chapter import Chapter, Stage, Told
 from tests.chaos.kills import NO_TRAINING, VICTIMS, Killed, Killing, prepare
 
-CYCLES: Final = 200
+CYCLES: Final = 300
+"""A third of them kill both processes, so that each is killed 200 times."""
+
 QUICK_CYCLES: Final = 10
 
 _COLOURS: Final = {"drive": "#0a7d8c", "agent": "#c77d1e", "both": "#b3387b"}
@@ -35,7 +37,7 @@ CHAPTER: Final = Chapter(name="kills", title="Drive and agent killed at random",
 
 
 def checks(found: Killed) -> list[Check]:
-    """Return what decides; the last three tell whether enough was at stake."""
+    """Return what decides; the last five tell whether enough was at stake."""
     verdict, cycles = found.verdict, len(found.kills)
     faults = {
         "committed pairs lost on the car": found.missing,
@@ -54,10 +56,19 @@ def checks(found: Killed) -> list[Check]:
     working = sum(each.was_at_work for each in found.kills)
     return [
         *(_check(name, value, 0, "lower") for name, value in faults.items()),
+        *(
+            _check(f"times that {name} was killed", count, 2 * cycles // 3, "higher")
+            for name, count in _times(found).items()
+        ),
         _check("pairs committed", verdict.pairs, cycles, "higher"),
         _check("kills while pairs waited to be sent", waiting, cycles // 4, "higher"),
         _check("kills after pairs were logged and sent", working, cycles // 4, "higher"),
     ]
+
+
+def _times(found: Killed) -> dict[str, int]:
+    victims = [each.victim for each in found.kills]
+    return {name: sum(each in (name, "both") for each in victims) for name in ("drive", "agent")}
 
 
 def plot(found: Killed, path: Path) -> None:

@@ -28,7 +28,7 @@ from tests.chaos.kills import NO_TRAINING
 from tests.chaos.ledger import read
 from trainer.runtime import quiet
 
-CYCLES: Final = 10
+CYCLES: Final = 20
 QUICK_CYCLES: Final = 2
 
 _DEPLOYMENT: Final = "yard"
