@@ -13,6 +13,7 @@ from shared.clock import SystemClock
 from shared.errors import UsageError
 from tests.chaos import (
     broker_kills,
+    clocks,
     decoders,
     herd,
     kills_report,
@@ -36,6 +37,7 @@ CHAPTERS: Final[tuple[Chapter, ...]] = (
     limits.CHAPTER,
     poison.CHAPTER,
     power.CHAPTER,
+    clocks.CHAPTER,
     machine.CHAPTER,
     decoders.CHAPTER,
 )
