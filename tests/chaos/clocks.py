@@ -262,8 +262,8 @@ def _text(pairs: Pairs, trust: Trust, made: list[Check]) -> str:
     said = (
         f"{pairs.jumps} jumps while {pairs.found.pairs} pairs were logged and synced, a fifth of "
         f"the messages being lost. On {trust.days} days, {trust.wrong_clocks} of them under a "
-        f"wrong clock, a car was shown today's metadata {trust.today_shown} times and believed them "
-        f"{trust.today_believed} times, earlier ones {trust.earlier_shown} times and believed "
+        f"wrong clock, a car was shown today's metadata {trust.today_shown} times and believed "
+        f"them {trust.today_believed} times, earlier ones {trust.earlier_shown} times and believed "
         f"{trust.earlier_believed}: those that no newer moment had ruled out yet."
     )
     return "\n\n".join([said, checks_table(made)])
