@@ -81,6 +81,7 @@ def _drive(home: Home, settings: DeviceSettings, backend: str, heartbeat: int) -
     from device.drive.loop import SWITCH_S, run
     from device.hardware import open_instruments
     from device.supervisor import Heart
+    from device.task import task_of
 
     sys.setswitchinterval(SWITCH_S)
     heart = Heart(heartbeat)
@@ -92,6 +93,7 @@ def _drive(home: Home, settings: DeviceSettings, backend: str, heartbeat: int) -
                 instruments,
                 settings,
                 stop=lambda: stop() or not heart.is_heard,
+                task=task_of(home),
                 turned=lambda is_moving: heart.beat(is_moving=is_moving),
             )
         finally:

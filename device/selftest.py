@@ -28,10 +28,11 @@ from device.home import Home
 from device.journal import Journal
 from device.selftest_model import NothingToTestError
 from device.settings import DeviceSettings
+from device.task import task_of
 from shared.clock import Clock
 from shared.errors import HardwareError, ParkfleetError, RefusedError, UsageError
 from shared.picture import Pixels, prepare
-from shared.task import WALL_DISTANCE
+from shared.task import Task
 
 _log = logging.getLogger(__name__)
 
@@ -120,7 +121,7 @@ def _instruments(
         seen: list[Pixels] = []
         try:
             checks = [
-                _made("camera", lambda: _camera(car, seen)),
+                _made("camera", lambda: _camera(car, seen, task_of(home))),
                 _made("range sensor", lambda: _range(car)),
                 _made("wheels", lambda: _wheels(car, moves=moves)),
                 _made("lamp and buzzer", lambda: _signals(car)),
@@ -142,7 +143,7 @@ def _not_opened(name: InstrumentName, error: NotOpenedError) -> Check:
     )
 
 
-def _camera(car: Instruments, seen: list[Pixels]) -> str:
+def _camera(car: Instruments, seen: list[Pixels], task: Task) -> str:
     frames: list[Frame] = []
     end_us = car.clock.monotonic_us() + _WATCH_US
     while len(frames) < _FRAMES and car.clock.monotonic_us() < end_us:
@@ -161,7 +162,7 @@ def _camera(car: Instruments, seen: list[Pixels]) -> str:
     if all(np.array_equal(frames[0].pixels, each.pixels) for each in frames[1:]):
         # Not one grain of noise differs: these are copies, whatever their time stamps say.
         raise HardwareError(f"the same picture {len(frames)} times: the camera is frozen")
-    seen.append(prepare(frames[-1].pixels, WALL_DISTANCE))
+    seen.append(prepare(frames[-1].pixels, task))
     period_us = median(b.exposed_us - a.exposed_us for a, b in pairwise(frames))
     height, width = frames[-1].pixels.shape[:2]
     return (

@@ -10,11 +10,11 @@ from device.drive.models import load
 from device.drivers.tflite import TfliteModel
 from device.home import Home
 from device.journal import Journal
+from device.task import task_of
 from shared.clock import Clock
 from shared.errors import RefusedError
 from shared.golden import pictures as golden_pictures
 from shared.picture import Pixels, prepare
-from shared.task import WALL_DISTANCE
 
 _ESTIMATES = 100
 
@@ -32,8 +32,8 @@ def speed(home: Home, clock: Clock, picture: Pixels | None) -> str:
         NothingToTestError: no model is installed.
         RefusedError: it does not load, gives no number or takes longer than a frame.
     """
-    model = _active(home)
-    shape = (WALL_DISTANCE.picture_height, WALL_DISTANCE.picture_width, 3)
+    model, task = _active(home), task_of(home)
+    shape = (task.picture_height, task.picture_width, 3)
     shown = [np.full(shape, level, dtype=np.uint8) for level in (0, 128, 255)]
     shown += [picture] if picture is not None else []
     # `estimate` refuses an answer that is no number.
@@ -42,15 +42,13 @@ def speed(home: Home, clock: Clock, picture: Pixels | None) -> str:
     took_us = []
     for _ in range(_ESTIMATES):
         begun_us = clock.monotonic_us()
-        model.estimate(prepare(frame, WALL_DISTANCE))
+        model.estimate(prepare(frame, task))
         took_us.append(clock.monotonic_us() - begun_us)
     p99_us = quantiles(took_us, n=100)[98]
     if p99_us > TURN_US:
         raise RefusedError(f"p99 of an estimate is {p99_us / 1000:.1f} ms, a frame has 33.3 ms")
-    return (
-        f"{model.manifest.sha256[:12]} answers {value:.0f} mm, sigma {sigma:.0f} mm; "
-        f"p99 {p99_us / 1000:.2f} ms of the frame's 33.3 ms"
-    )
+    said = f"answers {value:.0f} {task.unit}, sigma {sigma:.0f} {task.unit}"
+    return f"{model.manifest.sha256[:12]} {said}; p99 {p99_us / 1000:.2f} ms of the frame's 33.3 ms"
 
 
 def answers(home: Home) -> str:
@@ -80,4 +78,4 @@ def _active(home: Home) -> TfliteModel:
         journal.close()
     if digest is None:
         raise NothingToTestError("none is installed: the car parks by its sensor")
-    return load(home, digest, WALL_DISTANCE)
+    return load(home, digest, task_of(home))

@@ -12,6 +12,7 @@ from pathlib import Path
 from device.drive.loop import run
 from device.home import Home
 from device.journal import Journal
+from device.task import task_of
 from hardware_sim.backend import SimConfiguration, open_car
 from hardware_sim.person import Person
 from hardware_sim.script import Desk
@@ -58,7 +59,7 @@ def drive(
             enough = max_manoeuvres is not None and person.manoeuvres >= max_manoeuvres
             return enough or stop()
 
-        run(folder, car.instruments, settings, stop=is_over)
+        run(folder, car.instruments, settings, stop=is_over, task=task_of(folder))
     finally:
         display.close()
         car.close()
