@@ -50,7 +50,7 @@ GROWN_LIMIT = 0.9
 LISTING_LIMIT_MS = 50.0
 
 _CARS = 40
-_SAMPLES = 100
+SAMPLES = 100
 _WINDOW = _CARS * Limits().window
 _FILL = 20_000
 _LISTINGS = (
@@ -97,13 +97,13 @@ def _boot(number: int) -> str:
     return boot_id(number, b"load")
 
 
-def payloads(fleet: Fleet, load: int, batches: int) -> list[Payload]:
-    """Return batches of 100 samples, car by car, signed; each `load` is a boot of its own."""
+def payloads(fleet: Fleet, load: int, batches: int, *, size: int = SAMPLES) -> list[Payload]:
+    """Return batches of `size` samples, car by car, signed; each `load` is a boot of its own."""
     found = []
     for number in range(batches):
         car = f"car-{number % _CARS + 1}"
-        first = number // _CARS * _SAMPLES
-        made = tuple(_sample(car, _boot(load), first + i) for i in range(_SAMPLES))
+        first = number // _CARS * size
+        made = tuple(_sample(car, _boot(load), first + i) for i in range(size))
         found.append((BATCH.topic(id=car), fleet.sealed(Batch(device=car, samples=made))))
     return found
 
@@ -133,11 +133,11 @@ def bare(folder: Path, load: list[Payload]) -> float:
     connection.close()
     for left in folder.glob("bare.sqlite*"):
         left.unlink()
-    return len(load) * _SAMPLES / seconds
+    return len(load) * SAMPLES / seconds
 
 
 def through_mqtt(folder: Path, port: int, load: list[Payload]) -> tuple[float, Sent]:
-    """Return how many samples a second the server receipts, and how the load went."""
+    """Return how many batches a second the server receipts, and how the load went."""
     path = folder / "payloads"
     path.write_bytes(msgspec.msgpack.encode(load))
     words = [sys.executable, "-m", "tests.benchmarks.loading", str(port), str(path), str(_WINDOW)]
@@ -145,7 +145,7 @@ def through_mqtt(folder: Path, port: int, load: list[Payload]) -> tuple[float, S
     sent = msgspec.json.decode(done.stdout, type=Sent)
     if sent.outcomes != {"stored": len(load)}:
         raise RuntimeError(f"not every batch was stored: {sent.outcomes}")
-    return len(load) * _SAMPLES / sent.seconds, sent
+    return len(load) / sent.seconds, sent
 
 
 def fill(fleet: Fleet, rows: int) -> None:
@@ -174,10 +174,10 @@ def _fill_manoeuvres(connection: Connection, car: str, boot: int, count: int) ->
     insert_rows(connection, tables.manoeuvres, records.END_COLUMNS, rows)
 
 
-def listings(port: int, token: str) -> dict[str, float]:
+def listings(port: int, token: str, *, more: tuple[str, ...] = ()) -> dict[str, float]:
     """Return the p99 of each main listing, in milliseconds, at its beginning and far into it."""
     found = {}
-    for path in _LISTINGS:
+    for path in (*_LISTINGS, *more):
         took = []
         for asked in range(_ASKED):
             cursor = _cursor(port, token, path) if asked == _ASKED // 2 else None
@@ -209,7 +209,7 @@ class Round(msgspec.Struct, frozen=True, kw_only=True):
     mqtt_samples_s: int
 
 
-class _Bench:
+class Station:
     """A server with its cars beside a broker, and what is measured on it."""
 
     def __init__(self, folder: Path, batches: int) -> None:
@@ -237,7 +237,7 @@ class _Bench:
             load = self.load()
             alone = bare(self.folder, load)
             rate, sent = through_mqtt(self.folder, broker_port, load)
-            found.append(Round(bare_samples_s=round(alone), mqtt_samples_s=round(rate)))
+            found.append(Round(bare_samples_s=round(alone), mqtt_samples_s=round(rate * SAMPLES)))
             waits += sent.waited_ms
         return found, waits
 
@@ -251,7 +251,7 @@ def measure(rows: int, batches: int, rounds: int) -> tuple[list[Check], dict[str
     """Return the checks, and the figures behind them."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=Path.cwd() / "var")))
-        bench = _Bench(folder, batches)
+        bench = Station(folder, batches)
         broker_port = stack.enter_context(mosquitto(folder))
         with ingest(folder / "state", broker_port):
             small, waits = bench.rounds(broker_port, rounds)

@@ -50,6 +50,7 @@ BENCHES: Final = (
     Bench(name="bench_rollouts", what="a canary with silent and failing cars", quick=("--quick",)),
     Bench(name="bench_console", what="web console", quick=("--rounds", "2", "--seconds", "4")),
     Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
+    Bench(name="bench_ingest_growth", what="ingest over batch size, rows, one by one", quick=None),
     Bench(name="bench_backlog", what="backlog", quick=("--minutes", "1", "--minutes", "3")),
     Bench(name="bench_fan_out", what="a model to many cars", quick=("--cars", "1", "--cars", "20")),
     Bench(
