@@ -107,7 +107,7 @@ def measure(each: Bench, found: Found, *, is_quick: bool) -> None:
         again = f", run {number + 1} of {count}" if count > 1 else ""
         click.echo(f"{each.what}{again} ...", err=True)
         begun_us = clock.monotonic_us()
-        runs += _printed(each.name, each.arguments(is_quick=is_quick))
+        runs += _printed(each.words(is_quick=is_quick))
         seconds.append(round((clock.monotonic_us() - begun_us) / 1e6, 1))
     taken = Taken(name=each.name, what=each.what, seconds=tuple(seconds))
     try:
@@ -126,10 +126,10 @@ def measure(each: Bench, found: Found, *, is_quick: bool) -> None:
     click.echo(f"  {sum(seconds):.0f} s", err=True)
 
 
-def _printed(name: str, arguments: Sequence[str]) -> list[bytes]:
+def _printed(words: Sequence[str]) -> list[bytes]:
     """Return what the benchmark printed, nothing where that is not its figures."""
     done = subprocess.run(
-        [sys.executable, "-m", f"tests.benchmarks.{name}", *arguments],
+        [sys.executable, "-m", *words],
         stdout=subprocess.PIPE,
         check=False,
     )

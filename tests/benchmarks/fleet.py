@@ -20,7 +20,7 @@ from hardware_sim.lab.report import Check
 from shared.clock import SystemClock
 
 CARS = 1000
-QUICK_CARS = 300
+QUICK_CARS = 100
 LOSS = 0.05
 
 

@@ -22,47 +22,62 @@ from tests.benchmarks.scaling import Curve
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """One benchmark: its module's name, what it measures, and what makes it a quick look.
+    """One benchmark: its name, what it measures, and what makes it a quick look.
 
+    `module` is what is run, "" for that of its name here.
     `quick` is None where there is no quick look; `runs` says how often it is run in full, one that
     takes turns in itself once.
     """
 
     name: str
     what: str
+    module: str = ""
     quick: tuple[str, ...] | None = ()
     full: tuple[str, ...] = ()
     runs: int = 1
 
-    def arguments(self, *, is_quick: bool) -> tuple[str, ...]:
-        """Return the words after the module's name."""
-        return (self.quick or ()) if is_quick else self.full
+    def words(self, *, is_quick: bool) -> tuple[str, ...]:
+        """Return the words after `python -m`."""
+        arguments = (self.quick or ()) if is_quick else self.full
+        return (self.module or f"tests.benchmarks.{self.name}", *arguments)
 
 
 BENCHES: Final = (
     Bench(name="bench_estimate", what="frame to estimate", quick=("--rounds", "600"), runs=3),
-    Bench(name="bench_loop_jitter", what="control loop", quick=("--seconds", "6", "--runs", "1")),
-    Bench(name="bench_codec", what="wire codec", quick=("--rounds", "100"), runs=3),
     Bench(name="bench_yardsticks", what="models everybody knows", quick=None),
+    Bench(name="bench_loop_jitter", what="control loop", quick=("--seconds", "4", "--runs", "1")),
+    Bench(name="bench_codec", what="wire codec", quick=("--rounds", "100"), runs=3),
     Bench(name="bench_journal", what="journal", quick=("--rounds", "40"), runs=3),
+    Bench(name="bench_memory", what="memory of a car's processes", quick=("--seconds", "6")),
     Bench(name="rendering", what="renderer"),
+    Bench(name="motors_off", what="motors of a dead drive", quick=("--times", "2")),
     Bench(name="fleet", what="a thousand cars in one process", quick=("--quick",)),
-    Bench(name="bench_rollouts", what="a canary with silent and failing cars", quick=("--quick",)),
-    Bench(name="bench_console", what="web console", quick=("--rounds", "2", "--seconds", "4")),
-    Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
-    Bench(name="bench_ingest_growth", what="ingest over batch size, rows, one by one", quick=None),
     Bench(name="bench_backlog", what="backlog", quick=("--minutes", "1", "--minutes", "3")),
     Bench(name="bench_fan_out", what="a model to many cars", quick=("--cars", "1", "--cars", "20")),
     Bench(
         name="bench_presence",
         what="connected cars",
-        quick=("--cars", "50", "--cars", "500", "--seconds", "4"),
+        quick=("--cars", "50", "--cars", "500", "--seconds", "2"),
+    ),
+    Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
+    Bench(name="bench_ingest_growth", what="ingest over size, rows, and one by one", quick=None),
+    Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "2")),
+    Bench(
+        name="bench_console",
+        what="web console",
+        quick=("--cars", "2000", "--rounds", "1", "--seconds", "2"),
     ),
     Bench(name="bench_drift", what="drift", quick=("--manoeuvres", "2000", "--repeats", "2")),
-    Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "4")),
-    Bench(name="bench_training", what="search beside fits", quick=None),
+    Bench(name="bench_rollouts", what="a canary with silent and failing cars", quick=None),
     Bench(name="bench_worth", what="a model's worth", quick=None),
-    Bench(name="motors_off", what="motors of a dead drive", quick=("--times", "3")),
+    Bench(name="bench_training", what="search beside fits", quick=None),
+    Bench(
+        name="parking",
+        what="parking by camera",
+        module="shared",
+        quick=None,
+        full=("sim", "park", "--json", "--seed", "2"),
+    ),
 )
 
 
