@@ -23,6 +23,8 @@ from tests.chaos import (
     poison,
     power,
     server_kills_report,
+    soak,
+    storage,
     trainer_kills,
 )
 from tests.chaos.chapter import Chapter, Stage, Told
@@ -37,7 +39,9 @@ CHAPTERS: Final[tuple[Chapter, ...]] = (
     limits.CHAPTER,
     poison.CHAPTER,
     power.CHAPTER,
+    storage.CHAPTER,
     clocks.CHAPTER,
+    soak.CHAPTER,
     machine.CHAPTER,
     decoders.CHAPTER,
 )
