@@ -33,7 +33,7 @@ evaluate: $(VENV)/.lab ## Drive the reference evaluation and report (QUICK=1 for
 bench: $(VENV)/.dev ## Measure what the parts cost beside bare bounds (QUICK=1 for a look).
 	$(BIN)/python -m tests.benchmarks $(ONLY_QUICK)
 
-chaos: $(VENV)/.dev ## Kill processes at random and report what was lost (QUICK=1 for a look).
+chaos: $(VENV)/.dev ## Try every bad day on real parts and report what was lost (QUICK=1 for a look).
 	$(BIN)/python -m tests.chaos $(ONLY_QUICK)
 
 test: test-unit test-e2e ## Run all tests: unit tests, then trainings and real processes.
