@@ -2,7 +2,9 @@
 
 Laws:
 - `prepare` runs once, before anything else of this package that needs TensorFlow or MLflow;
-- the same seed, data and settings give the same bytes on the same machine;
+- the same seed, data and settings give the same bytes on the same machine, on however many threads:
+  these feed the steps, and a step is computed by one of them (sums that two share come out
+  otherwise, and no faster);
 - nothing phones home and no server is started.
 """
 
@@ -44,7 +46,7 @@ def prepare(threads: int, *, notebook: bool = True) -> None:
         import tensorflow as tf
 
     tf.get_logger().setLevel(logging.ERROR)
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
 

@@ -38,9 +38,7 @@ class TrainingSettings(Record, frozen=True):
     these see each one fewer than `passes` times, there are more, up to `most_steps`. `warm_up`
     is the share of them in which the value learns by absolute error alone; `beta` weighs
     samples in the likelihood after that (0 plain likelihood, 1 plain squared error). `averaged` is
-    the share of the steps that the averaged weights reach back, exponentially. `restart` is the
-    share of the steps that are a short training of their own, from whose weights the rest starts
-    anew, learning rate and all (Loshchilov and Hutter 2017); a search has made it then. `patience`
+    the share of the steps that the averaged weights reach back, exponentially. `patience`
     is the share of the rounds (of 25 steps) that bring nothing better before the training ends:
     the learning rate falls over all rounds, so a long training rests longer before it improves
     again. `keep` says which round's weights are kept: the best on the validation manoeuvres, or
@@ -59,7 +57,6 @@ class TrainingSettings(Record, frozen=True):
     warm_up: Share = 0.4
     beta: Share = 0.5
     averaged: Share = 0.04
-    restart: Share = 0.0
     patience: Share = 0.5
     keep: Literal["best", "last"] = "best"
     variant: Literal["plain", "pooled", "separable"] = "plain"

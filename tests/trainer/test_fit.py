@@ -1,7 +1,6 @@
 """How long a training takes, which of its rounds is kept, and how it ends badly."""
 
-from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -13,7 +12,8 @@ from shared.clock import SystemClock
 from shared.errors import RefusedError
 from tests.trainer.conftest import TINY
 from trainer.data.dataset import Part
-from trainer.learning.rounds import STEPS_PER_ROUND, planned_steps, shortened
+from trainer.learning.rounds import STEPS_PER_ROUND, is_judged, look_after, planned_steps
+from trainer.pipeline.folder import RunFolder
 from trainer.settings import TrainingSettings
 
 
@@ -35,15 +35,16 @@ def test_the_shortest_training_has_one_round() -> None:
     assert planned_steps(1, TrainingSettings(steps=1, passes=1)) == STEPS_PER_ROUND
 
 
-def test_a_short_training_is_the_same_drawn_together_and_the_rest_is_as_long_as_is_left() -> None:
-    whole = TrainingSettings(batch=8, steps=1000, passes=10, most_steps=4000)
-    short = shortened(whole, 0.3)
-    changed = {"steps": 300, "passes": 3, "most_steps": 1200}
-    assert short == msgspec.structs.replace(whole, **changed)
-    rest = msgspec.structs.replace(whole, restart=0.3)
-    assert planned_steps(10, short) + planned_steps(10, rest) == planned_steps(10, whole) == 1000
-    # However short, it is a training.
-    assert planned_steps(1, shortened(TrainingSettings(steps=1), 0.2)) == STEPS_PER_ROUND
+@given(st.integers(1, 400), st.floats(0.0, 0.99))
+def test_the_last_round_and_the_one_looked_at_are_judged_and_all_that_learn_sigma(
+    of: int, warm_up: float
+) -> None:
+    settings = TrainingSettings(warm_up=warm_up)
+    judged = {each for each in range(1, of + 1) if is_judged(each, of, settings)}
+    assert {of, look_after(of)} <= judged
+    assert judged >= {each for each in range(1, of + 1) if each > warm_up * of}
+    # Before that, a quarter of them.
+    assert len(judged) <= of - (3 * int(warm_up * of)) // 4 + 2
 
 
 def _parts() -> tuple[Part, Part]:
@@ -65,41 +66,52 @@ def test_the_round_that_is_kept_is_the_one_that_was_asked_for(keep: str) -> None
     fitted = fit.fit(
         train, validation, TINY, settings, clock=SystemClock(), on_round=lambda _round: None
     )
-    maes = [each.validation_mae for each in fitted.rounds]
-    assert len(maes) == 3
-    assert fitted.best_round == (3 if keep == "last" else maes.index(min(maes)) + 1)
+    least = min(fitted.rounds, key=lambda each: each.validation_mae)
+    assert [each.number for each in fitted.rounds] == [1, 2, 3]
+    assert fitted.best == (fitted.rounds[-1] if keep == "last" else least)
     values, _ = fit.predict(fitted.network, validation)
     kept = float(np.mean(np.abs(values - validation.labels))) * TINY.span
-    assert kept == pytest.approx(maes[fitted.best_round - 1], rel=1e-3)
+    assert kept == pytest.approx(fitted.best.validation_mae, rel=1e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("_prepared")
-def test_what_goes_on_from_a_short_training_is_what_makes_that_first_to_the_byte() -> None:
-    from trainer.learning import fit
+def test_a_training_that_stood_still_ends_with_the_bytes_of_one_that_did_not(
+    tmp_path: Path,
+) -> None:
+    from trainer.learning.fit import Fitted, Standing, Training
+    from trainer.pipeline import kept
 
     train, validation = _parts()
+    # Dropout draws, sigma is learnt, and the best round lies before the stop and after it.
+    settings = msgspec.convert({**_SMALL, "steps": 150, "dropout": 0.3}, TrainingSettings)
 
-    def fitted(settings: TrainingSettings, begun: Sequence[Any] | None = None) -> Any:
-        return fit.fit(
-            train,
-            validation,
-            TINY,
-            settings,
-            clock=SystemClock(),
-            on_round=lambda _round: None,
-            begun=begun,
-        )
+    def training(stood: Standing | None = None) -> Training:
+        return Training(train, validation, TINY, settings, stood=stood)
 
-    settings = msgspec.convert({**_SMALL, "steps": 100, "restart": 0.5}, TrainingSettings)
-    short = shortened(msgspec.structs.replace(settings, restart=0.0), settings.restart)
-    first = fitted(short)
-    gone_on = fitted(settings, first.weights())
-    at_once = fitted(settings)
-    assert gone_on.rounds == at_once.rounds
-    for one, other in zip(gone_on.weights(), at_once.weights(), strict=True):
-        assert np.array_equal(one, other)
-    assert len(first.rounds) == len(at_once.rounds) == 2
+    def ended(begun: Training) -> Fitted:
+        begun.go_on(on_round=lambda _round: None)
+        return begun.fitted(seconds=0.0)
+
+    at_once = ended(training())
+    assert [each.number for each in at_once.rounds] == [3, 4, 5, 6]
+    paused = training()
+    paused.go_on(until=3, on_round=lambda _round: None)
+    folder = RunFolder(tmp_path)
+    kept.keep_standing(folder, paused.standing())
+    stood = kept.read_standing(folder)
+    assert stood is not None
+    assert [each.number for each in stood.rounds] == [3]
+    for gone_on in (ended(paused), ended(training(stood))):
+        assert gone_on.rounds == at_once.rounds
+        for one, other in zip(gone_on.weights(), at_once.weights(), strict=True):
+            assert np.array_equal(one, other)
+    # What is damaged, or of another training, is none: it is begun anew, to the same bytes.
+    (tmp_path / kept.STANDING).write_bytes(b"PK damaged")
+    assert kept.read_standing(folder) is None
+    other = msgspec.structs.replace(settings, widths=(4, 8))
+    with pytest.raises(ValueError, match="shape"):
+        Training(train, validation, TINY, other, stood=stood)
 
 
 @pytest.mark.slow

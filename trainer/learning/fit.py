@@ -1,4 +1,4 @@
-"""Training: seeded, with early stopping, telling how it goes after every round.
+"""Training: seeded, with early stopping, telling how it goes after every round that is judged.
 
 Laws:
 - what is judged and kept are weights averaged over the last steps (Polyak and Juditsky 1992), which
@@ -6,7 +6,9 @@ Laws:
 - weights come from training pictures only; the round to keep and the calibration of sigma come from
   the validation manoeuvres; test manoeuvres are never seen here;
 - time is bounded by steps, whatever the amount of data: a round is a fixed number of steps;
-- who is told of a round ends the training by raising.
+- who is told of a round ends the training by raising;
+- a training may stand still after any round and go on, here or elsewhere from what it stood at: it
+  ends with the very bytes that it would have ended with.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,17 +16,17 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import keras
-import msgspec
 import numpy as np
 import tensorflow as tf
 
 from shared.clock import Clock
-from shared.errors import RefusedError
 from shared.task import Task
 from trainer.data.dataset import Floats, Part
 from trainer.learning import augment, calibrate, network
+from trainer.learning.averaging import Averaging
+from trainer.learning.keeper import Keeper
 from trainer.learning.likelihood import Likelihood
-from trainer.learning.rounds import STEPS_PER_ROUND, Round, planned_steps, shortened
+from trainer.learning.rounds import STEPS_PER_ROUND, Round, numbered, planned_rounds
 from trainer.learning.tensors import LOG_SIGMA, VALUE
 from trainer.settings import TrainingSettings
 
@@ -35,7 +37,7 @@ standstill to be good."""
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """A trained network, its rounds, the one whose weights were kept, and sigma's calibration.
+    """A trained network, its judged rounds, the one that was kept, and sigma's calibration.
 
     `sigma_factor` is what the network's own sigma was multiplied by.
     """
@@ -46,9 +48,138 @@ class Fitted:
     sigma_factor: float
     seconds: float
 
+    @property
+    def best(self) -> Round:
+        """Return the round whose weights were kept."""
+        return numbered(self.rounds, self.best_round)
+
     def weights(self) -> Sequence[Any]:
         """Return the network's weights, in its own order."""
         return [np.asarray(each) for each in self.network.get_weights()]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Standing:
+    """All that a training is after a round: what makes it go on to the same bytes.
+
+    `live` are the weights that steps are taken with, `other` the network's other variables (the
+    state of its dropout), `optimizer` the optimizer's (moments, averages, steps so far), `best` the
+    weights of the best round; all as arrays, in the order of the model. `done` counts rounds.
+    """
+
+    done: int
+    rounds: tuple[Round, ...]
+    best_round: int
+    live: Sequence[Any]
+    other: Sequence[Any]
+    optimizer: Sequence[Any]
+    best: Sequence[Any]
+
+
+class Training:
+    """One training, from its first round or from where it stood."""
+
+    def __init__(
+        self,
+        train: Part,
+        validation: Part,
+        task: Task,
+        settings: TrainingSettings,
+        *,
+        stood: Standing | None = None,
+    ) -> None:
+        """Prepare to train on `train`; takes no step yet.
+
+        Raises:
+            ValueError: `stood` is of other settings.
+        """
+        self._train, self._validation, self._settings = train, validation, settings
+        self._network = network.build(task, settings)
+        self._both = network.joined(self._network)
+        self._likelihood = Likelihood(settings.beta)
+        of = planned_rounds(len(train), settings)
+        self._both.compile(_optimizer(settings, of * STEPS_PER_ROUND), loss=self._likelihood)
+        self._keeper = Keeper(self._both, validation, task, settings, of=of)
+        self._averaging = Averaging()
+        self._done = 0
+        if stood:
+            self._put_back(stood)
+
+    def go_on(
+        self,
+        *,
+        until: int | None = None,
+        on_round: Callable[[Round], None],
+        callbacks: Sequence[keras.callbacks.Callback] = (),
+    ) -> None:
+        """Train until so many rounds are done; None: to the end.
+
+        Raises:
+            RefusedError: training diverged.
+        """
+        keeper = self._keeper
+        warm_from = self._settings.warm_up * keeper.of
+
+        def end(epoch: int, logs: dict[str, float]) -> None:
+            self._done = epoch + 1
+            keeper.judge(epoch + 1, logs["loss"], on_round)
+            self._both.stop_training = keeper.is_over
+
+        telling = keras.callbacks.LambdaCallback(
+            on_epoch_begin=lambda epoch, _: self._likelihood.warm.assign(epoch >= warm_from),
+            on_epoch_end=end,
+        )
+        if keeper.is_over:
+            return
+        self._both.fit(
+            _batches(self._train, self._settings, after=self._done * STEPS_PER_ROUND),
+            initial_epoch=self._done,
+            epochs=min(until or keeper.of, keeper.of),
+            steps_per_epoch=STEPS_PER_ROUND,
+            # Averages first: whoever comes after them sees those.
+            callbacks=[self._averaging, telling, *callbacks],
+            shuffle=False,
+            verbose=0,
+        )
+
+    def standing(self) -> Standing:
+        """Return what the training is now; at least one round is done."""
+        return Standing(
+            done=self._done,
+            rounds=tuple(self._keeper.rounds),
+            best_round=self._keeper.best_round,
+            live=self._averaging.live,
+            other=[np.asarray(each).copy() for each in self._both.non_trainable_variables],
+            optimizer=[np.asarray(each).copy() for each in self._both.optimizer.variables],
+            best=self._keeper.best_weights,
+        )
+
+    def fitted(self, *, seconds: float) -> Fitted:
+        """End the training: return the network of its best round, sigma calibrated."""
+        self._keeper.restore()
+        return Fitted(
+            network=self._network,
+            rounds=tuple(self._keeper.rounds),
+            best_round=self._keeper.best_round,
+            sigma_factor=_calibrated(self._network, self._validation),
+            seconds=seconds,
+        )
+
+    def _put_back(self, stood: Standing) -> None:
+        optimizer = self._both.optimizer
+        optimizer.build(self._both.trainable_variables)
+        for variables, values in (
+            (self._both.non_trainable_variables, stood.other),
+            (optimizer.variables, stood.optimizer),
+        ):
+            for variable, value in zip(variables, values, strict=True):
+                variable.assign(value)
+        self._both.set_weights(stood.best)
+        self._averaging = Averaging(stood.live)
+        self._keeper.rounds = list(stood.rounds)
+        self._keeper.best_round = stood.best_round
+        self._keeper.best_weights = stood.best
+        self._done = stood.done
 
 
 def fit(
@@ -60,36 +191,18 @@ def fit(
     clock: Clock,
     on_round: Callable[[Round], None],
     callbacks: Sequence[keras.callbacks.Callback] = (),
-    begun: Sequence[Any] | None = None,
 ) -> Fitted:
     """Return a network trained on `train`; an exception raised by `on_round` ends it.
 
-    `callbacks` are Keras's, for those who want to see more; a round is an epoch. Where the settings
-    have a restart, `begun` is the weights that its short training ended with: None makes it now,
-    which nobody is told of, and comes to the same bytes.
+    `callbacks` are Keras's, for those who want to see more; a round is an epoch.
 
     Raises:
         RefusedError: training diverged.
     """
     started_us = clock.monotonic_us()
-    trained = network.build(task, settings)
-    if settings.restart:
-        short = shortened(msgspec.structs.replace(settings, restart=0.0), settings.restart)
-        trained.set_weights(
-            begun or fit(train, validation, task, short, clock=clock, on_round=_nobody).weights()
-        )
-    both = network.joined(trained)
-    rounds = planned_steps(len(train), settings) // STEPS_PER_ROUND
-    keeper = _Keeper(both, validation, task, settings, rounds=rounds, tell=on_round)
-    _train(both, train, settings, keeper, callbacks)
-    keeper.restore()
-    return Fitted(
-        network=trained,
-        rounds=tuple(keeper.rounds),
-        best_round=keeper.best_round,
-        sigma_factor=_calibrated(trained, validation),
-        seconds=(clock.monotonic_us() - started_us) / 1e6,
-    )
+    training = Training(train, validation, task, settings)
+    training.go_on(on_round=on_round, callbacks=callbacks)
+    return training.fitted(seconds=(clock.monotonic_us() - started_us) / 1e6)
 
 
 def predict(trained: keras.Model, part: Part) -> tuple[Floats, Floats]:
@@ -105,42 +218,12 @@ def predict(trained: keras.Model, part: Part) -> tuple[Floats, Floats]:
     return values, log_sigmas
 
 
-def _nobody(_round: Round) -> None:
-    pass
-
-
-def _train(
-    both: keras.Model,
-    train: Part,
-    settings: TrainingSettings,
-    keeper: "_Keeper",
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> None:
-    """Train `both` for as many rounds as `keeper` has, or until it stops."""
-    likelihood = Likelihood(settings.beta)
-    both.compile(_optimizer(settings, keeper.of * STEPS_PER_ROUND), loss=likelihood)
-    warm_from = settings.warm_up * keeper.of
-    keeping = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda epoch, _: likelihood.warm.assign(epoch >= warm_from),
-        on_epoch_end=keeper.judge,
-    )
-    # At a round's end it puts the averaged weights in: whoever comes after it sees those.
-    averaging = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
-    both.fit(
-        _batches(train, settings),
-        epochs=keeper.of,
-        steps_per_epoch=STEPS_PER_ROUND,
-        callbacks=[averaging, keeping, *callbacks],
-        shuffle=False,
-        verbose=0,
-    )
-
-
 def _as_float(pictures: Any) -> Any:
     return tf.cast(pictures, tf.float32) / 255.0
 
 
-def _batches(train: Part, settings: TrainingSettings) -> Any:
+def _batches(train: Part, settings: TrainingSettings, *, after: int) -> Any:
+    """Return the endless batches of a training, those after the first `after` of them."""
     source = augment.with_mirror_images(train) if settings.mirror else train
     height, width = train.pictures.shape[1:3]
     vary = augment.Variation(height, width, seed=settings.seed)
@@ -152,8 +235,8 @@ def _batches(train: Part, settings: TrainingSettings) -> Any:
 
     examples = tf.data.Dataset.from_tensor_slices((source.pictures, source.labels))
     shuffled = examples.shuffle(len(source), seed=settings.seed).repeat().batch(settings.batch)
-    numbered = tf.data.Dataset.zip(shuffled, tf.data.Dataset.counter())
-    return numbered.map(varied, num_parallel_calls=1).prefetch(2)
+    counted = tf.data.Dataset.zip(shuffled, tf.data.Dataset.counter())
+    return counted.skip(after).map(varied, num_parallel_calls=1).prefetch(2)
 
 
 def _optimizer(settings: TrainingSettings, steps: int) -> Any:
@@ -172,61 +255,6 @@ def _optimizer(settings: TrainingSettings, steps: int) -> Any:
         use_ema=True,
         ema_momentum=1.0 - 1.0 / reaches_back,
     )
-
-
-class _Keeper:
-    """Judges every round on the validation manoeuvres and keeps the best one's weights."""
-
-    def __init__(
-        self,
-        model: keras.Model,
-        validation: Part,
-        task: Task,
-        settings: TrainingSettings,
-        *,
-        rounds: int,
-        tell: Callable[[Round], None],
-    ) -> None:
-        self.of = rounds
-        self.rounds: list[Round] = []
-        self.best_round = 0
-        self._best_weights: list[Any] = []
-        self._model = model
-        self._validation = validation
-        self._span = task.span
-        self._settings = settings
-        self._tell = tell
-
-    def judge(self, epoch: int, logs: dict[str, float]) -> None:
-        """Look at the round that Keras calls `epoch`, counting from 0.
-
-        Raises:
-            RefusedError: training diverged.
-        """
-        values = np.asarray(self._model(_as_float(self._validation.pictures), training=False))[:, 0]
-        mae = float(np.mean(np.abs(values - self._validation.labels))) * self._span
-        if not np.isfinite(mae) or not np.isfinite(logs["loss"]):
-            raise RefusedError(
-                f"training diverged in round {epoch + 1}: lower the learning rate "
-                f"(now {self._settings.learning_rate:g})"
-            )
-        rate = float(np.asarray(self._model.optimizer.learning_rate))
-        self.rounds.append(Round(epoch + 1, self.of, logs["loss"], mae, rate))
-        if self._is_kept(mae):
-            self.best_round = epoch + 1
-            self._best_weights = self._model.get_weights()
-        elif epoch + 1 - self.best_round >= self._settings.patience * self.of:
-            self._model.stop_training = True
-        self._tell(self.rounds[-1])
-
-    def _is_kept(self, mae: float) -> bool:
-        if not self.best_round or self._settings.keep == "last":
-            return True
-        return mae < self.rounds[self.best_round - 1].validation_mae
-
-    def restore(self) -> None:
-        """Give the model the weights of its best round."""
-        self._model.set_weights(self._best_weights)
 
 
 def _calibrated(trained: keras.Model, validation: Part) -> float:

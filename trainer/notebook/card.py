@@ -201,7 +201,7 @@ def _origin(told: Told) -> str:
         f"{len(dataset.device_names)} devices, {len(dataset.setting_names)} settings"
     )
     rounds = told.rounds
-    kept = f"round {rounds.best_round} of {len(rounds.rounds)}"
+    kept = f"round {rounds.best_round} of {rounds.rounds[-1].number}"
     lines = (
         f"run `{begun.run_id}`; made again by `parkfleet trainer reproduce {begun.run_id}`",
         f"data set `{dataset.sha256}`: {counts} ({held})",

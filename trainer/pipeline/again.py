@@ -136,7 +136,7 @@ def _results(folder: RunFolder) -> dict[str, float]:
     found: dict[str, float] = {}
     if folder.has("rounds.json"):
         rounds = folder.read_json("rounds.json", Rounds)
-        found["best_validation_mae"] = rounds.rounds[rounds.best_round - 1].validation_mae
+        found["best_validation_mae"] = rounds.best.validation_mae
     if folder.has("model/manifest.json"):
         found |= kept.read_manifest(folder).metrics
     return found

@@ -15,6 +15,7 @@ from trainer.pipeline import manifest as manifests
 from trainer.pipeline.kept import Gates
 from trainer.pipeline.progress import BEGINS, Progress
 from trainer.search import space, study
+from trainer.search.plan import Plan
 
 if TYPE_CHECKING:
     from trainer.pipeline.run import Run
@@ -35,13 +36,14 @@ def _search(run: "Run") -> None:
     order = run.begun.order
     found = study.search(
         run.folder,
-        study.Plan(
+        Plan(
             dataset_sha256=run.dataset.sha256,
             snapshots=str(run.snapshots),
             task=run.dataset.task,
             base=run.begun.asked,
             trials=order.trials,
             workers=order.workers,
+            pictures=len(kept.read_split(run.folder).train),
             space=order.space or dict(space.DEFAULT),
         ),
         clock=run.clock,

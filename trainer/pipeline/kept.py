@@ -5,13 +5,13 @@ Law: what is read back equals what was kept.
 
 import io
 import zipfile
-from typing import Annotated
+from typing import Annotated, Final
 
 import keras
 import msgspec
 import numpy as np
 
-from shared.errors import RefusedError
+from shared.errors import RefusedError, UsageError
 from shared.ids import Name
 from shared.manifest import Manifest
 from shared.samples import Count, Record
@@ -22,11 +22,16 @@ from trainer.data.split import Split
 from trainer.judging.evaluate import Judgement
 from trainer.judging.gates import Finding
 from trainer.learning import network
-from trainer.learning.fit import Fitted
-from trainer.learning.rounds import Round
+from trainer.learning.fit import Fitted, Standing
+from trainer.learning.rounds import Round, numbered
 from trainer.pipeline.folder import RunFolder
 from trainer.search.space import Choice, LogRange
 from trainer.settings import Limits, TrainingSettings
+
+STANDING: Final = "standing.npz"
+
+_PARTS: Final = ("live", "other", "optimizer", "best")
+"""The arrays of a `Standing`."""
 
 
 class Order(Record, frozen=True):
@@ -67,6 +72,11 @@ class Rounds(Record, frozen=True):
     best_round: int
     sigma_factor: float
     seconds: float
+
+    @property
+    def best(self) -> Round:
+        """Return the round whose weights were kept."""
+        return numbered(self.rounds, self.best_round)
 
 
 class Gates(Record, frozen=True):
@@ -151,6 +161,33 @@ def read_rounds(folder: RunFolder) -> Rounds:
         RefusedError: the record is damaged.
     """
     return folder.read_json("rounds.json", Rounds)
+
+
+def keep_standing(folder: RunFolder, standing: Standing) -> None:
+    """Keep what a training stands at."""
+    parts = {name: getattr(standing, name) for name in _PARTS}
+    arrays = {
+        f"{name}-{number:03d}": each
+        for name, values in parts.items()
+        for number, each in enumerate(values)
+    }
+    told = msgspec.json.encode((standing.done, standing.rounds, standing.best_round))
+    folder.keep(STANDING, _npz({"told": np.frombuffer(told, dtype=np.uint8), **arrays}))
+
+
+def read_standing(folder: RunFolder) -> Standing | None:
+    """Return what a training stood at; None where that was not kept, or is damaged."""
+    try:
+        arrays = _read_npz(folder, STANDING)
+        done, rounds, best_round = msgspec.json.decode(
+            arrays.pop("told").tobytes(), type=tuple[int, tuple[Round, ...], int]
+        )
+    except (UsageError, RefusedError, KeyError, msgspec.MsgspecError):
+        return None
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in _PARTS}
+    for name in sorted(arrays):
+        parts[name.partition("-")[0]].append(arrays[name])
+    return Standing(done=done, rounds=rounds, best_round=best_round, **parts)
 
 
 def keep_answers(folder: RunFolder, rows: Indices, values: Floats, log_sigmas: Floats) -> None:

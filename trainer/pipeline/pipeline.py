@@ -30,7 +30,7 @@ from trainer.pipeline.folder import RunFolder
 from trainer.pipeline.kept import Begun, Gates, Order
 from trainer.pipeline.progress import Progress, Tell
 from trainer.pipeline.run import Run
-from trainer.search import study
+from trainer.search.found import Found
 from trainer.settings import TrainingSettings
 
 __all__ = ["InService", "Order", "Progress", "Tell", "Trained", "conclude", "make", "resume"]
@@ -225,7 +225,7 @@ def _card(folder: RunFolder) -> str:
 def _note_trials(notebook: Notebook, run: Run) -> None:
     if not run.folder.has("search.json"):
         return
-    found = run.folder.read_json("search.json", study.Found)
+    found = run.folder.read_json("search.json", Found)
     # The winner's rounds: its own process had no notebook.
     notebook.log_rounds(run.begun.run_id, kept.read_rounds(run.folder).rounds)
     for each in found.trials:

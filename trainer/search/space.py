@@ -1,7 +1,7 @@
 """What a search may vary, and within which bounds; one table.
 
 Laws:
-- the first trial is the settings that were asked for, so that a search is never worse than none by
+- one trial is the settings that were asked for, so that a search is never worse than none by
   more than chance;
 - the first trials are drawn from the seed alone, the later ones from what the earlier have told.
 """
