@@ -21,9 +21,11 @@ from fleet_server.api.problems import documented
 from fleet_server.api.streams import DOCUMENTED, respond
 from fleet_server.cars import groups, membership
 from fleet_server.reading.views import DeploymentView, DeviceView, Page
+from fleet_server.storage.drift_tables import verdicts
 from fleet_server.storage.pages import page as rows_after
 from fleet_server.storage.pages import views
 from fleet_server.storage.tables import enrolments
+from fleet_server.training import clearing
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from shared.task import WALL_DISTANCE, Task
@@ -102,12 +104,19 @@ def follow_device(device: DeviceId, context: Served, who: Reader) -> Response:
 
 @router.post("/devices/{device}/deployment", responses=documented(404))
 def move_device(device: DeviceId, body: Move, context: Served, who: Operator) -> DeviceView:
-    """Put a car into another deployment; it follows that one's latest model from then on."""
+    """Put a car into another deployment; it follows that one's latest model from then on.
+
+    Verdicts about it in the former one are over; labels that they made untrusted stay so.
+    """
     get_device(device, context, who)
     with context.database.write() as connection:
+        now = context.clock.utc_us()
+        former = logbook.deployment_of(connection, device)
         if not membership.move(connection, device, body.deployment):
             raise RefusedError(f"there is no deployment {body.deployment}")
-        now = context.clock.utc_us()
+        if former != body.deployment:
+            because = f"{device} was moved to {body.deployment}"
+            clearing.clear(connection, because, verdicts.c.device == device, utc_us=now)
         decision = logbook.write(
             connection,
             utc_us=now,

@@ -27,7 +27,7 @@ from fleet_server.storage.database import Change
 from fleet_server.storage.drift_tables import verdicts
 from fleet_server.storage.tables import deployments, manoeuvres, models, tallies
 from fleet_server.storage.upsert import insert
-from fleet_server.training import runs
+from fleet_server.training import clearing, runs
 from shared.manifest import Manifest
 from shared.samples import Sample
 from shared.task import Task
@@ -277,20 +277,14 @@ class _Watcher:
         self._cleared(newer, verdicts.c.model != self._model.sha256)
 
     def _cleared(self, reason: str, *where: Any) -> None:
-        cleared = self._connection.scalars(
-            update(verdicts)
-            .where(
-                verdicts.c.deployment == self._model.deployment,
-                verdicts.c.device == self._device,
-                verdicts.c.cleared_utc_us.is_(None),
-                *where,
-            )
-            .values(cleared_utc_us=self._now_utc_us, cleared_reason=reason)
-            .returning(verdicts.c.id)
-        ).all()
-        if cleared:
-            trust.end(self._connection, list(cleared))
-            logger.info("verdicts_cleared ids=%s reason=%r", list(cleared), reason)
+        clearing.clear(
+            self._connection,
+            reason,
+            verdicts.c.deployment == self._model.deployment,
+            verdicts.c.device == self._device,
+            *where,
+            utc_us=self._now_utc_us,
+        )
 
 
 def _all_equal(left: Any, right: Any, names: tuple[str, ...]) -> Any:

@@ -42,6 +42,14 @@ class Crew:
         self._fleet.start_drive(car, speed=0.0, seed=self._seed * 100 + len(self._cars))
         self._cars.append(car)
 
+    def move(self, deployment: str, reason: str) -> None:
+        """Put the cars into another deployment, as an operator does."""
+        for car in self._cars:
+            body = {"deployment": deployment, "reason": reason}
+            self._fleet.server.post(f"devices/{car.name}/deployment", body)
+        self._deployment = deployment
+        self.observer = Observer(self._fleet.server, deployment)
+
     def retire(self, kept: int) -> None:
         """End the processes of all but the first `kept` cars."""
         for car in self._cars[kept:]:

@@ -15,6 +15,8 @@ Laws:
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from hardware_sim.lab.crew import DRIVE_S, Crew
 from hardware_sim.lab.fleet import Fleet
 from hardware_sim.lab.observe import Observer
@@ -24,6 +26,7 @@ from hardware_sim.lab.stretches import Done, Measurement, Tell
 from hardware_sim.scene import SCENES
 from shared.clock import Clock
 from shared.ids import sha256_hex
+from shared.samples import Sample
 
 POLICY: Final = frozenset(
     [
@@ -115,12 +118,14 @@ class Evaluation:
 
     def _next(self, phase: Phase, earlier: list[Done]) -> Done:
         done = Done(phase=phase)
-        since = len(self.observer.decisions())
+        since = len(self._decisions())
         known = {each["id"] for each in self._verdicts()}
         first = self._last_manoeuvre() + 1
         done.times_us["changed"] = self._clock.utc_us()
         done.before = self._before(phase)
-        if phase.expected == "retrain":
+        if phase.moves_to:
+            self._begin_anew(done, {*known})
+        elif phase.expected == "retrain":
             self._close_the_loop(done, since)
         else:
             self._look_on(phase, since)
@@ -132,7 +137,7 @@ class Evaluation:
             done.again = [
                 self._drive("again", each.phase, self._plan.again)
                 for each in earlier
-                if each.phase.expected == "retrain"
+                if each.phase.expected == "retrain" and not phase.moves_to
             ]
         elif phase.expected == "check-sensor":
             mended = next(each.phase for each in earlier if each.phase.number == _PLAIN)
@@ -151,7 +156,7 @@ class Evaluation:
     def _mixed(self, phase: Phase) -> Done:
         """Drive each car of a larger fleet on a floor of its own, all by the same model."""
         done = Done(phase=phase)
-        since = len(self.observer.decisions())
+        since = len(self._decisions())
         known = {each["id"] for each in self._verdicts()}
         crew = self._crew
         self._tell.stage(f"{len(phase.floors) - len(crew.names)} more cars join")
@@ -198,9 +203,49 @@ class Evaluation:
             self._model = crew.newest_loaded() or former
         crew.stand()
 
+    def _begin_anew(self, done: Done, known: set[int]) -> None:
+        """Move the cars, once each has its verdict, to a deployment of their own, and learn there.
+
+        So does a person who finds what no model can serve beside what it knew: a camera that sits
+        otherwise shows another distance by the same picture.
+        """
+        phase, crew = done.phase, self._crew
+        try:
+            self._tell.stage("the cause is named")
+            if not self._all_named(known):
+                crew.on(self.scene(phase, phase.extra))
+                crew.wait("a verdict on each car", lambda: self._all_named(known), _ASK_S)
+                crew.stand()
+            self._tell.stage("the cars are moved, and learn by range sensor")
+            because = "the camera was mounted anew: what it showed before is over"
+            self._fleet.server.post("deployments", {"name": phase.moves_to, "reason": because})
+            crew.move(phase.moves_to, because)
+            self.deployment = phase.moves_to
+            self._drive("learn by range sensor", phase, self._plan.learn, by="park_by_sensor")
+            self._tell.stage("trained, judged, signed")
+            crew.wait("a first model", self.observer.newest_model, _TRAIN_S)
+            done.times_us["tried"] = self._clock.utc_us()
+            self._tell.stage("on trial beside the former model")
+            crew.on(self.scene(phase, phase.extra))
+            self._model = crew.loaded(None, _TRIAL_S)
+            done.times_us["loaded"] = self._clock.utc_us()
+        except WaitTimeoutError as error:
+            self._tell.stage(f"not closed: {error}")
+            self._model = crew.newest_loaded() or self._model
+        crew.stand()
+
+    def _all_named(self, known: set[int]) -> bool:
+        """Tell whether every car has a new verdict that hurts and whose cause is named."""
+        named = {
+            each["device"]
+            for each in self._verdicts()
+            if each["id"] not in known and each["hurts"] and each["cause"] != "unnamed"
+        }
+        return named >= set(self._crew.names)
+
     def is_asked_for(self, phase: Phase, since: int) -> bool:
         """Tell whether a retraining was decided; answer the server first, where a person would."""
-        decisions = self.observer.decisions()[since:]
+        decisions = self._decisions()[since:]
         answered = {each["verdict"] for each in decisions if each["kind"] == "approve"}
         suspected = {each["verdict"] for each in decisions if each["kind"] == "check-sensor"}
         for verdict in suspected - answered if phase.is_attended else ():
@@ -230,7 +275,7 @@ class Evaluation:
         done.opened = sum(
             each["hurts"] and each["cleared_utc_us"] is None for each in done.verdicts
         )
-        news = self.observer.decisions()[since:]
+        news = self._decisions()[since:]
         done.decisions = [each for each in news if each["kind"] in POLICY]
         if "loaded" not in done.times_us:
             return
@@ -258,13 +303,21 @@ class Evaluation:
         return str(path)
 
     def _has_decided(self, kind: str, since: int) -> bool:
-        return any(each["kind"] == kind for each in self.observer.decisions()[since:])
+        return any(each["kind"] == kind for each in self._decisions()[since:])
+
+    def samples(self, device: str) -> list[Sample]:
+        """Return every stored sample of a car, in whichever deployment."""
+        every = self._fleet.server.all("samples", device=device)
+        return [msgspec.convert(item["record"], Sample) for item in every]
+
+    def _decisions(self) -> list[dict[str, Any]]:
+        return list(self._fleet.server.all("decisions"))
 
     def _verdicts(self) -> list[dict[str, Any]]:
-        return list(self._fleet.server.all("drift", deployment=self.deployment))
+        return list(self._fleet.server.all("drift"))
 
     def _manoeuvres(self) -> list[dict[str, Any]]:
-        every = self._fleet.server.all("manoeuvres", deployment=self.deployment)
+        every = self._fleet.server.all("manoeuvres")
         names = ("id", "device", "boot", "manoeuvre", "mae")
         return [{name: each[name] for name in names} for each in every]
 

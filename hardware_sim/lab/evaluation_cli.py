@@ -148,7 +148,7 @@ def _evaluate(
             raise ParkfleetError(f"{error}; the logs: {state / 'logs'}") from None
         # Of all cars that ever drove: a run that goes on starts no more than it needs.
         pairs = {
-            car.name: join(evaluation.observer.samples(car.name), read_truth(car / "truth.csv"))
+            car.name: join(evaluation.samples(car.name), read_truth(car / "truth.csv"))
             for car in sorted((state / "cars").iterdir())
         }
     found = None

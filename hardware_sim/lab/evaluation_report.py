@@ -120,7 +120,7 @@ def _stages(each: Done, hurting: Sequence[dict[str, Any]]) -> dict[str, float]:
     moments = dict(each.times_us)
     if "changed" not in moments or each.phase.expected != "retrain":
         return {}
-    asked = [one["utc_us"] for one in each.decisions if one["kind"] == "retrain"]
+    asked = [one["utc_us"] for one in each.decisions if one["kind"] in ("retrain", "train-first")]
     moments |= {"alarm": min(one["utc_us"] for one in hurting)} if hurting else {}
     moments |= {"asked": min(asked)} if asked else {}
     found: dict[str, float] = {}

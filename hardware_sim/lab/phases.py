@@ -25,8 +25,9 @@ class Phase:
     `steps` are such tables, one after the other in place of `extra`, for what changes little by
     little. `floors` are the scenes of a mixed fleet's cars in their order. `cause` is the class
     that the change truly belongs to, `causes` what may be named. `is_attended`: an operator answers
-    "check the sensor", which is right here, by hand. `before_mm` and `after_mm` are the reference's
-    mean errors, None where it had none.
+    "check the sensor", which is right here, by hand. `moves_to`: the deployment that the operator
+    moves the cars to once the cause is named, since what was learned before is over. `before_mm`
+    and `after_mm` are the reference's mean errors, None where it had none.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Phase:
     before_mm: float | None = None
     after_mm: float | None = None
     is_attended: bool = True
+    moves_to: str = ""
     is_quick: bool = True
 
     @property
@@ -96,7 +98,7 @@ PHASES: Final = (
     Phase(
         number=11, title="camera remounted, 3.5 degrees lower", scene="beige",
         cause="concept-or-sensor", extra="[camera]\ntilt_deg = 28.5\n", is_quick=False,
-        causes=("covariate-shift", "concept-or-sensor", "sensor-scaled"),
+        causes=("covariate-shift", "concept-or-sensor", "sensor-scaled"), moves_to="remounted",
     ),
 )  # fmt: skip
 
