@@ -1,11 +1,14 @@
 """From stored manoeuvres to verdicts, decisions and what is learned: the wiring, step by step."""
 
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
+from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
+from fleet_server.api.app import create_app
 from fleet_server.drift import statistics
 from fleet_server.drift.reference import Reference, build
 from fleet_server.erasure import erasure
@@ -26,6 +29,7 @@ from fleet_server.storage.drift_tables import (
 from fleet_server.storage.tables import training_jobs
 from fleet_server.training import jobs, pairs, runs, watching
 from shared.ids import SampleKey
+from tests.fleet_server.api.conftest import context_of, headers_of
 from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, drive, manifest
 
 SETTINGS = ServerSettings(retrain_pairs=30, reference_manoeuvres=8)
@@ -245,3 +249,22 @@ def test_what_was_normal_is_kept_with_the_run_of_a_model(watched: Fleet) -> None
     assert (found.smallest, found.largest) == (120.0, 300.0)
     assert found.by_label[0].mean["brightness"] == pytest.approx(100.0, abs=5.0)
     assert found.by_label[0].error == pytest.approx(4.0)
+
+
+def test_a_car_that_is_moved_leaves_its_verdicts_behind_and_its_labels_untrusted(
+    watched: Fleet, releases: Path
+) -> None:
+    _drive(watched, 20, 12, error=-15.0)
+    _settle(watched)
+    headers = headers_of(watched, "operator")
+    with TestClient(create_app(context_of(watched, releases)), headers=headers) as client:
+        hall = {"name": "hall", "reason": "the camera was mounted anew"}
+        assert client.post("/api/v1/deployments", json=hall).status_code == 201
+        moved = {"deployment": "hall", "reason": "the camera was mounted anew"}
+        assert client.post("/api/v1/devices/car-1/deployment", json=moved).status_code == 200
+    assert _verdict(watched).cleared_reason == "car-1 was moved to hall"
+    _ask(watched)
+    assert _learned(watched) == 100
+    with watched.database.read() as connection:
+        (row,) = connection.execute(select(distrusts)).all()
+    assert (row.since_sample, row.until_sample) == (101, 220)
