@@ -2,6 +2,7 @@
 
 Laws:
 - a benchmark that breaks fails the command, and the others are still run;
+- where only some are run, the last figures of the others are kept, with the commit they are of;
 - README changes on request only (`--readme`), and only by runs in full.
 """
 
@@ -15,12 +16,12 @@ from typing import Final
 import click
 import msgspec
 
-from hardware_sim.lab.report import Check, write_json
+from hardware_sim.lab.report import Check, provenance, write_json
 from shared import cli, logs
 from shared.clock import SystemClock
 from shared.errors import RefusedError, UsageError
 from tests.benchmarks import readme, report, standing
-from tests.benchmarks.report import Taken
+from tests.benchmarks.report import Last, Taken
 from tests.benchmarks.scaling import Curve
 from tests.benchmarks.suite import BENCHES, Bench, Printed, joined
 
@@ -48,7 +49,7 @@ class Found:
     "names",
     type=click.Choice([each.name for each in BENCHES]),
     multiple=True,
-    help="Only this one; repeatable.  [default: all]",
+    help="Only this one, keeping the others' last figures; repeatable.  [default: all]",
 )
 @click.option(
     "--out",
@@ -79,9 +80,12 @@ def bench(
         raise UsageError(f"cannot make the folder {out}: {error.strerror}") from None
     begun_us = SystemClock().monotonic_us()
     found = Found()
+    last = report.last(out, is_quick=quick) if names else None
     for each in BENCHES:
         if not names or each.name in names:
             measure(each, found, is_quick=quick)
+        elif last is not None:
+            keep(each, found, last)
     seconds = (SystemClock().monotonic_us() - begun_us) / 1e6
     write(found, out, seconds=seconds, is_quick=quick)
     met = not found.broken and all(check.met for check in found.checks)
@@ -109,7 +113,8 @@ def measure(each: Bench, found: Found, *, is_quick: bool) -> None:
         begun_us = clock.monotonic_us()
         runs += _printed(each.words(is_quick=is_quick))
         seconds.append(round((clock.monotonic_us() - begun_us) / 1e6, 1))
-    taken = Taken(name=each.name, what=each.what, seconds=tuple(seconds))
+    commit = str(provenance()["commit"])
+    taken = Taken(name=each.name, what=each.what, seconds=tuple(seconds), commit=commit)
     try:
         made = joined([msgspec.json.decode(body, type=Printed) for body in runs], count)
     except RefusedError as error:
@@ -124,6 +129,19 @@ def measure(each: Bench, found: Found, *, is_quick: bool) -> None:
     for check in made.checks:
         click.echo(f"  {_line(check)}", err=True)
     click.echo(f"  {sum(seconds):.0f} s", err=True)
+
+
+def keep(each: Bench, found: Found, last: Last) -> None:
+    """Take the figures of a benchmark from the last report, where it has them."""
+    taken = next((one for one in last.taken if one.name == each.name), None)
+    bodies = last.benchmarks.get(each.name, ())
+    if taken is None or not bodies:
+        return
+    made = joined([msgspec.json.decode(body, type=Printed) for body in bodies], len(bodies))
+    found.taken.append(taken)
+    found.told[each.name] = bodies
+    found.checks += made.checks
+    found.curves += made.curves
 
 
 def _printed(words: Sequence[str]) -> list[bytes]:

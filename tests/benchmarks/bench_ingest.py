@@ -293,7 +293,7 @@ def measure(rows: int, batches: int, rounds: int) -> tuple[list[Check], dict[str
 
 
 @click.command()
-@click.option("--rows", default=100_000, show_default=True, help="Samples to grow up to.")
+@click.option("--rows", default=1_000_000, show_default=True, help="Samples to grow up to.")
 @click.option("--batches", default=600, show_default=True, help="Batches of 100 a round.")
 @click.option("--rounds", default=3, show_default=True, help="Rounds that take turns.")
 def main(rows: int, batches: int, rounds: int) -> None:

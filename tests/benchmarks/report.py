@@ -31,12 +31,22 @@ _MISSED: Final = "#b3387b"
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
-    """How a benchmark went: its seconds a run; `why` where it was left out or broke."""
+    """How a benchmark went: its seconds a run, its commit; `why` where it was left out or broke."""
 
     name: str
     what: str
     seconds: tuple[float, ...] = ()
+    commit: str = ""
     why: str = ""
+
+
+class Last(msgspec.Struct, frozen=True, kw_only=True):
+    """What of the benchmarks' last report is kept where only some are run anew."""
+
+    is_quick: bool
+    commit: str
+    taken: tuple[Taken, ...]
+    benchmarks: dict[str, tuple[msgspec.Raw, ...]]
 
 
 def read(out: Path) -> dict[Source, Report | None]:
@@ -56,6 +66,15 @@ def _read(path: Path) -> Report | None:
         return None
     except (OSError, msgspec.MsgspecError) as error:
         raise UsageError(f"{path} is no report: {error}; remove it, and run again") from None
+
+
+def last(out: Path, *, is_quick: bool) -> Last | None:
+    """Return the benchmarks' last report in `out`; None where it is not there or not alike."""
+    try:
+        found = msgspec.json.decode((out / "report.json").read_bytes(), type=Last)
+    except (OSError, msgspec.MsgspecError):
+        return None
+    return found if found.is_quick == is_quick else None
 
 
 def markdown(
@@ -120,10 +139,11 @@ def _figures(checks: Sequence[standing.Figure]) -> str:
 
 
 def _times(taken: Sequence[Taken]) -> str:
-    lines = ["| benchmark | runs | seconds | |", "|---|---:|---:|---|"]
+    lines = ["| benchmark | runs | seconds | at commit | |", "|---|---:|---:|---|---|"]
     for each in taken:
         seconds = f"{sum(each.seconds):.0f}" if each.seconds else ""
-        lines.append(f"| {each.what} | {len(each.seconds) or ''} | {seconds} | {each.why} |")
+        runs = len(each.seconds) or ""
+        lines.append(f"| {each.what} | {runs} | {seconds} | {each.commit} | {each.why} |")
     return "\n".join(lines)
 
 

@@ -164,6 +164,8 @@ def limited(row: Row) -> str:
     """Return the limit in words, "" where there is none yet."""
     if row.limit is None:
         return ""
+    if row.limit == 0.0 and row.better == "lower":
+        return said(0.0, row.unit)
     return f"{'≤' if row.better == 'lower' else '≥'} {said(row.limit, row.unit)}"
 
 

@@ -59,7 +59,11 @@ BENCHES: Final = (
         what="connected cars",
         quick=("--cars", "50", "--cars", "500", "--seconds", "2"),
     ),
-    Bench(name="bench_ingest", what="ingest", quick=("--rounds", "1", "--batches", "100")),
+    Bench(
+        name="bench_ingest",
+        what="ingest",
+        quick=("--rounds", "1", "--batches", "100", "--rows", "50000"),
+    ),
     Bench(name="bench_ingest_growth", what="ingest over size, rows, and one by one", quick=None),
     Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "2")),
     Bench(

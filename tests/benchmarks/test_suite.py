@@ -9,6 +9,8 @@ from hardware_sim.lab.report import Check
 from shared import cli
 from shared.errors import RefusedError
 from tests.benchmarks import __main__ as command
+from tests.benchmarks import report
+from tests.benchmarks.report import Taken
 from tests.benchmarks.scaling import Curve
 from tests.benchmarks.suite import BENCHES, Bench, Printed, joined
 
@@ -93,6 +95,23 @@ def test_a_benchmark_that_prints_nothing_is_named_as_broken() -> None:
     command.measure(Bench(name="absent", what="nothing"), found, is_quick=True)
     assert (found.broken, found.checks) == (["absent"], [])
     assert found.taken[0].why == "broke: 1 of 1 runs printed no figures"
+
+
+def test_where_only_some_are_run_the_others_keep_their_last_figures(tmp_path: Path) -> None:
+    found = command.Found()
+    found.told["bench_codec"] = [msgspec.to_builtins(_run(value)) for value in (1.0, 5.0, 3.0)]
+    found.taken.append(Taken(name="bench_codec", what="codec", seconds=(1.0,), commit="abc"))
+    command.write(found, tmp_path, seconds=1.0, is_quick=False)
+    last = report.last(tmp_path, is_quick=False)
+    assert last is not None
+    assert report.last(tmp_path, is_quick=True) is None
+    again = command.Found()
+    command.keep(Bench(name="bench_codec", what="codec"), again, last)
+    command.keep(Bench(name="bench_journal", what="journal"), again, last)
+    assert [each.value for each in again.checks] == [3.0]
+    assert again.taken[0].commit == "abc"
+    command.write(again, tmp_path, seconds=1.0, is_quick=False)
+    assert "| codec | 1 | 1 | abc |" in (tmp_path / "report.md").read_text()
 
 
 def test_what_cannot_be_short_is_left_out_of_a_quick_look_and_that_is_said() -> None:
