@@ -64,9 +64,20 @@ class Found:
     is_flag=True,
     help="Measure nothing: write README's table and plots from the reports that are there.",
 )
+@click.option(
+    "--recorded",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of recordings, for what a model of them is worth; none are ours to ship.",
+)
 @cli.json_option
 def bench(
-    *, quick: bool, names: tuple[str, ...], out: Path, writes_readme: bool, as_json: bool
+    *,
+    quick: bool,
+    names: tuple[str, ...],
+    out: Path,
+    writes_readme: bool,
+    recorded: Path | None,
+    as_json: bool,
 ) -> int:
     """Measure what the parts cost, as ratios to bare bounds of the same run, and report.
 
@@ -83,7 +94,7 @@ def bench(
     last = report.last(out, is_quick=quick) if names else None
     for each in BENCHES:
         if not names or each.name in names:
-            measure(each, found, is_quick=quick)
+            measure(each, found, is_quick=quick, recorded=recorded)
         elif last is not None:
             keep(each, found, last)
     seconds = (SystemClock().monotonic_us() - begun_us) / 1e6
@@ -97,7 +108,7 @@ def bench(
     return 0 if met else 1
 
 
-def measure(each: Bench, found: Found, *, is_quick: bool) -> None:
+def measure(each: Bench, found: Found, *, is_quick: bool, recorded: Path | None = None) -> None:
     """Run one benchmark as often as it counts, and tell how it goes."""
     if is_quick and each.quick is None:
         click.echo(f"{each.what}: left out, it cannot be short", err=True)
@@ -111,7 +122,7 @@ def measure(each: Bench, found: Found, *, is_quick: bool) -> None:
         again = f", run {number + 1} of {count}" if count > 1 else ""
         click.echo(f"{each.what}{again} ...", err=True)
         begun_us = clock.monotonic_us()
-        runs += _printed(each.words(is_quick=is_quick))
+        runs += _printed(each.words(is_quick=is_quick, recorded=recorded))
         seconds.append(round((clock.monotonic_us() - begun_us) / 1e6, 1))
     commit = str(provenance()["commit"])
     taken = Taken(name=each.name, what=each.what, seconds=tuple(seconds), commit=commit)

@@ -10,6 +10,7 @@ Laws:
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -26,7 +27,7 @@ class Bench:
 
     `module` is what is run, "" for that of its name here.
     `quick` is None where there is no quick look; `runs` says how often it is run in full, one that
-    takes turns in itself once.
+    takes turns in itself once; `takes_recordings` whether it takes a folder of them.
     """
 
     name: str
@@ -35,10 +36,13 @@ class Bench:
     quick: tuple[str, ...] | None = ()
     full: tuple[str, ...] = ()
     runs: int = 1
+    takes_recordings: bool = False
 
-    def words(self, *, is_quick: bool) -> tuple[str, ...]:
-        """Return the words after `python -m`."""
+    def words(self, *, is_quick: bool, recorded: Path | None = None) -> tuple[str, ...]:
+        """Return the words after `python -m`; `recorded` is a folder for one that takes it."""
         arguments = (self.quick or ()) if is_quick else self.full
+        if recorded is not None and self.takes_recordings:
+            arguments += ("--recorded", str(recorded))
         return (self.module or f"tests.benchmarks.{self.name}", *arguments)
 
 
@@ -73,7 +77,7 @@ BENCHES: Final = (
     ),
     Bench(name="bench_drift", what="drift", quick=("--manoeuvres", "2000", "--repeats", "2")),
     Bench(name="bench_rollouts", what="a canary with silent and failing cars", quick=None),
-    Bench(name="bench_worth", what="a model's worth", quick=None),
+    Bench(name="bench_worth", what="a model's worth", quick=None, takes_recordings=True),
     Bench(name="bench_training", what="search beside fits", quick=None),
     Bench(
         name="parking",

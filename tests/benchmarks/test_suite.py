@@ -45,6 +45,14 @@ def test_runs_that_are_missing_or_differ_are_refused(runs: list[Printed]) -> Non
         joined(runs, 2)
 
 
+def test_recordings_go_to_whoever_takes_them_and_to_nobody_else() -> None:
+    folder = Path("somewhere")
+    asked = {
+        each.name: "somewhere" in each.words(is_quick=False, recorded=folder) for each in BENCHES
+    }
+    assert [name for name, has in asked.items() if has] == ["bench_worth"]
+
+
 def test_every_benchmark_is_in_the_suite_and_the_other_way_round() -> None:
     files = {each.stem for each in FOLDER.glob("bench_*.py")}
     named = {each.name for each in BENCHES if not each.module}
