@@ -30,7 +30,7 @@ from tests.chaos.yard import Yard
 
 LIMIT_S: Final = 120.0
 _FAULT_S: Final = 25.0
-_QUICK_FAULT_S: Final = 6.0
+_QUICK_FAULT_S: Final = 4.0
 _CARS: Final = 5
 _BACKLOG: Final = 30
 _EACH_US: Final = 1_000_000

@@ -29,7 +29,7 @@ from tests.chaos.verdict import Found
 from tests.chaos.watching import handles, memory_mib
 
 MINUTES: Final = 5.0
-QUICK_MINUTES: Final = 1.0
+QUICK_MINUTES: Final = 0.5
 SLOPE_MIB_A_MINUTE: Final = 2.0
 HANDLES: Final = 4
 _WARM: Final = 0.4
@@ -81,7 +81,7 @@ def run(stage: Stage) -> Told:
         minutes = float(stage.cycles)
     with Fleet(stage.folder, stage.clock, settings=NO_TRAINING, log_level="warning") as fleet:
         car = prepare(fleet)
-        with bar(f"{minutes:.0f} minutes of traffic", int(minutes * 60)) as tell:
+        with bar(f"{minutes:g} minutes of traffic", int(minutes * 60)) as tell:
             soaked = _Soak(fleet, car, stage).watch(minutes, tell)
     plot(soaked, stage.out / "soak.png")
     made = checks(soaked)
@@ -202,7 +202,7 @@ def _text(soaked: Soaked, made: list[Check]) -> str:
     head = "| process | MiB at the end | slope, MiB a minute | open files |\n|---|---:|---:|---:|"
     rows = [_row(each) for each in soaked.courses]
     said = (
-        f"{soaked.minutes:.0f} minutes, {soaked.manoeuvres} manoeuvres, {soaked.found.pairs} pairs "
+        f"{soaked.minutes:g} minutes, {soaked.manoeuvres} manoeuvres, {soaked.found.pairs} pairs "
         f"and {soaked.found.pictures} pictures."
     )
     picture = "![Memory and open files of each process](soak.png)"
