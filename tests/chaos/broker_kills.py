@@ -76,23 +76,24 @@ class _Lane:
         self.kills: list[Kill] = []
         self.told: Killed | None = None
 
-    def life(self) -> Iterator[None]:
+    def life(self) -> Iterator[float]:
         yard, begun_us = self._yard, self._clock.monotonic_us()
         self._begun_us = begun_us
         yard.start_cars(_CARS)
         for _ in range(self._cycles):
             yield from self._cycle()
-        began_to_settle_us = self._clock.monotonic_us()
-        yield from yard.turns(yard.are_synced, _SETTLE_S)
+        synced_s = 0.0
+        for synced_s in yard.turns(yard.are_synced, _SETTLE_S):
+            yield synced_s
         self.told = Killed(
             broker=yard.broker.name,
             kills=self.kills,
-            synced_s=round((self._clock.monotonic_us() - began_to_settle_us) / 1e6, 1),
+            synced_s=round(synced_s, 1),
             seconds=round(self._second(), 1),
             found=yard.judge(),
         )
 
-    def _cycle(self) -> Iterator[None]:
+    def _cycle(self) -> Iterator[float]:
         yard = self._yard
         if self._rng.random() >= _AT_START:
             yield from yard.turns(yard.are_connected, _WAIT_S)
@@ -153,7 +154,7 @@ CHAPTER: Final = Chapter(name="broker-kills", title="The broker killed at random
 def _side_by_side(lanes: Sequence[_Lane], tell: Callable[[int], None]) -> None:
     lives = [lane.life() for lane in lanes]
     while lives:
-        lives = [life for life in lives if next(life, life) is None]
+        lives = [life for life in lives if next(life, None) is not None]
         tell(sum(len(lane.kills) for lane in lanes))
 
 
