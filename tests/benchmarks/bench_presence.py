@@ -208,8 +208,7 @@ def _unknown(fleet: Fleet, names: list[str], *, late_us: int | None = None) -> i
 @contextmanager
 def _serving(folder: Path, fleet: Fleet) -> Iterator[int]:
     with mosquitto(folder) as port, server(folder / "state", port):
-        warm = _sending(port, _load(fleet, folder, 1, 50))
-        warm.communicate()
+        _p99_ms(_sending(port, _load(fleet, folder, 1, 50)))  # warm
         yield port
 
 

@@ -22,6 +22,12 @@ from hardware_sim.lab.fleet import free_port
 from shared.errors import UsageError
 
 CORES: Final = len(os.sched_getaffinity(0))
+_CONNECTIONS: Final = 2
+"""Of a whole server to its broker: one for batches, one for everything else."""
+
+_ASKED_S: Final = 1.0
+"""For what a server asks the broker for once it is connected."""
+
 MOSQUITTO: Final = shutil.which("mosquitto") or "/usr/sbin/mosquitto"
 
 
@@ -50,36 +56,40 @@ def ingest(state: Path, broker_port: int) -> Iterator[None]:
     with ExitStack() as stack:
         for _ in range(CORES):
             log = stack.enter_context(started(words))
-            wait_until(partial(_has_connected, log))
-        time.sleep(1.0)  # for what the last one asked the broker for
+            wait_until(partial(_has_connected, log, 1))
+        time.sleep(_ASKED_S)
         yield
 
 
-def _has_connected(log: Path) -> bool:
-    return b"broker_connected" in log.read_bytes()
+def _has_connected(log: Path, times: int) -> bool:
+    return log.read_bytes().count(b"broker_connected") >= times
 
 
 @contextmanager
 def server(state: Path, broker_port: int) -> Iterator[int]:
-    """Run the fleet server; give its port."""
+    """Run the fleet server; give its port once it listens there and to the broker."""
     port = free_port()
     words = [sys.executable, "-m", "shared", "server", "--state", str(state)]
     words += ["--port", str(port), "--broker-port", str(broker_port)]
-    with process(words, port):
+    with started(words) as log:
+        wait_until(partial(_listens, port))
+        # A batch that comes before anybody asked for batches is nobody's.
+        wait_until(partial(_has_connected, log, _CONNECTIONS))
+        time.sleep(_ASKED_S)
         yield port
 
 
 @contextmanager
 def process(words: list[str], port: int) -> Iterator[None]:
     """Run a process until the block ends, from when it listens on `port`."""
-
-    def listens() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
     with started(words):
-        wait_until(listens)
+        wait_until(partial(_listens, port))
         yield
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager
