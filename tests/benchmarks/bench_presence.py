@@ -273,7 +273,7 @@ def main(cars: tuple[int, ...], seconds: float) -> None:
             runs.append(run(Path(name), each, seconds))
     last = runs[-1]
     curve = Curve(
-        name="the server's share of a core, cars connected",
+        name="the server's share of a core",
         x="cars",
         y="cores",
         points=tuple((float(each.cars), max(each.server_cores, 1e-4)) for each in runs),

@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 _OURS: Final = "#0a7d8c"
 _BOUND: Final = "#8a8a8a"
 _LINE: Final = "#b3387b"
+_LEAST_SPAN: Final = 4.0
 
 Points = tuple[tuple[float, float], ...]
 
@@ -85,7 +86,12 @@ def draw(axes: Axes, curve: Curve) -> None:
     if curve.bound:
         name = curve.bound_name or "bare bound"
         axes.loglog(*zip(*curve.bound, strict=True), "s-", color=_BOUND, markersize=4, label=name)
-    axes.set_title(curve.name, fontsize=9)
+    low, high = axes.get_ylim()
+    if high / low < _LEAST_SPAN:
+        # What does not grow is to look level, whatever its last digits do.
+        middle = math.sqrt(low * high)
+        axes.set_ylim(middle / _LEAST_SPAN, middle * _LEAST_SPAN)
+    axes.set_title(curve.name, fontsize=8)
     axes.set_xlabel(curve.x, fontsize=8)
     axes.set_ylabel(curve.y, fontsize=8)
     axes.tick_params(labelsize=7)

@@ -1,5 +1,7 @@
 """README's table changes where something was measured in full, and nowhere else."""
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from shared.errors import UsageError
 from tests.benchmarks.readme import BEGIN, END, GROWTH_PNG, LIMITS_PNG, rewritten
 from tests.benchmarks.standing import Row
 
+REPOSITORY = Path(__file__).parents[2]
 TEXT = f"# Title\n\nWords.\n\n{BEGIN}\nold\n{END}\n\nMore words.\n"
 ROW = Row(
     part=2,
@@ -79,3 +82,9 @@ def test_twice_is_as_good_as_once(old: str) -> None:
 def test_a_text_without_its_markers_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="put them back"):
         rewritten(text, [ROW], "")
+
+
+def test_our_readme_has_its_markers_and_both_plots() -> None:
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert rewritten(text, [ROW], "s") != text
+    assert all((REPOSITORY / each).is_file() for each in (LIMITS_PNG, GROWTH_PNG))
