@@ -24,6 +24,9 @@ from shared.errors import ParkfleetError
 
 T = TypeVar("T")
 
+_LONGEST_LOOK_US = 20_000_000
+"""Above what one look takes at the most: a request to a server that does not answer."""
+
 _LAUNCH = (
     "import ctypes, os, signal, sys;"
     # PR_SET_PDEATHSIG; a parent that died meanwhile is not heard of any more.
@@ -187,19 +190,23 @@ class Processes:
     ) -> T:
         """Return the first answer of `ready` that is neither None nor False.
 
+        Time in which this process stood still, as a machine that slept may, counts as one look.
+
         Raises:
             KeyboardInterrupt: an interrupt came since the start.
             ProcessDiedError: a process ended meanwhile.
             WaitTimeoutError: nothing came within `timeout_s`; the text says what was awaited.
         """
-        end = self.clock.monotonic_us() + int(timeout_s * 1e6)
+        waited_us, last_us = 0, self.clock.monotonic_us()
         while True:
             answer = ready()
             if answer is not None and answer is not False:
                 return answer
             self.check()
             now = self.clock.monotonic_us()
-            if now > end:
+            waited_us += min(now - last_us, _LONGEST_LOOK_US)
+            last_us = now
+            if waited_us > timeout_s * 1e6:
                 raise WaitTimeoutError(f"{what}: nothing within {timeout_s:.0f} s")
             self.clock.sleep_until_us(now + int(each_s * 1e6))
 

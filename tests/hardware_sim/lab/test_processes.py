@@ -16,6 +16,7 @@ import pytest
 from hardware_sim.lab.processes import ProcessDiedError, Processes, WaitTimeoutError
 from shared.clock import SystemClock
 from shared.errors import ParkfleetError
+from tests.fleet_server.fleet import VirtualClock
 
 pytestmark = pytest.mark.slow
 
@@ -47,6 +48,18 @@ def test_a_killed_process_is_told_by_the_name_of_the_signal(processes: Processes
 def test_waiting_in_vain_says_for_what(processes: Processes) -> None:
     with pytest.raises(WaitTimeoutError, match="a sunny day: nothing within 0 s"):
         processes.wait_for("a sunny day", lambda: None, timeout_s=0.01, each_s=0.01)
+
+
+def test_a_machine_that_slept_has_not_waited(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    processes = Processes(tmp_path, clock, {})
+    looks = iter([False, False, True])
+
+    def slept() -> bool:
+        clock.now_us += 3_600_000_000
+        return next(looks)
+
+    assert processes.wait_for("the morning", slept, timeout_s=60)
 
 
 def test_an_interrupted_command_is_ended_and_collected(processes: Processes) -> None:
