@@ -14,6 +14,7 @@ they committed, once, with its pictures and the ends of its manoeuvres, and noth
 """
 
 import random
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -22,7 +23,7 @@ from typing import ClassVar, Final
 
 import hypothesis.strategies as st
 import msgspec
-from hypothesis import HealthCheck, Verbosity, seed, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
@@ -45,6 +46,7 @@ from tests.chaos.small_world import SECOND_US, Car, SmallWorld, Template, receiv
 RUNS: Final = 600
 QUICK_RUNS: Final = 30
 STEPS: Final = 50
+_LINES: Final = 40
 _CARS: Final = ("car-1", "car-2")
 _YEAR_US: Final = 365 * 86_400 * SECOND_US
 _JUMPS: Final = (0, -50 * _YEAR_US, 10 * _YEAR_US, -86_400 * SECOND_US, 3600 * SECOND_US)
@@ -268,7 +270,8 @@ def run(stage: Stage) -> Told:
         try:
             run_state_machine_as_test(seed(stage.seed)(Machine), settings=_settings(runs))
         except Exception as error:  # noqa: BLE001 - whatever a run ends with is what we look for
-            broken = f"{type(error).__name__}: {error}\n{chr(10).join(error.__notes__)}"
+            # With the steps that led to it, which hypothesis adds as notes.
+            broken = "".join(traceback.format_exception(error)[-_LINES:])
     made = checks(setting.tally, broken, runs)
     body = {**msgspec.to_builtins(setting.tally), "broken": broken}
     return Told(checks=made, body=body, text=_text(setting.tally, broken, made))
@@ -284,7 +287,6 @@ def _settings(runs: int) -> settings:
         deadline=None,
         database=None,
         print_blob=False,
-        verbosity=Verbosity.quiet,
         suppress_health_check=list(HealthCheck),
     )
 

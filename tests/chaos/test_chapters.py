@@ -140,13 +140,15 @@ def soaked(mib_a_minute: float, handles: int) -> soak.Soaked:
         handles=[20] * 200 + [20 + handles] * 100,
         warm_s=120.0,
     )
-    return soak.Soaked(minutes=5.0, manoeuvres=100, courses=[course], found=SOUND)
+    return soak.Soaked(
+        minutes=5.0, manoeuvres=100, database_mib_a_minute=1.0, courses=[course], found=SOUND
+    )
 
 
 def test_a_leak_of_memory_or_files_is_found_and_a_warm_up_is_none() -> None:
     assert missed(soak.checks(soaked(0.5, 2))) == []
     assert soaked(0.5, 2).courses[0].slope_mib_a_minute == pytest.approx(0.5)
-    assert missed(soak.checks(soaked(2.5, 2))) == ["soak: memory slope of server"]
+    assert missed(soak.checks(soaked(3.5, 2))) == ["soak: memory slope of server"]
     assert len(missed(soak.checks(soaked(0.5, 9)))) == 1
 
 
