@@ -217,8 +217,7 @@ def _write_readme(out: Path, *, as_json: bool) -> int:
     path = ROOT / "README.md"
     text = readme.rewritten(path.read_text(encoding="utf-8"), rows, report.sources(reports))
     path.write_text(text, encoding="utf-8")
-    measured = [(each.name, each.share) for each in rows if each.share is not None]
-    report.plot_limits(measured, ROOT / readme.LIMITS_PNG)
+    report.plot_limits(readme.shares(text), ROOT / readme.LIMITS_PNG)
     kept = msgspec.json.decode((out / "report.json").read_bytes(), type=_Curves)
     if kept.curves:
         report.plot_growth(kept.curves, ROOT / readme.GROWTH_PNG)

@@ -7,11 +7,12 @@ Laws:
   measured when, so that no row claims more than it is.
 """
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from shared.errors import UsageError
-from tests.benchmarks.standing import Row, limited, said
+from tests.benchmarks.standing import Row, limited, said, share
 from tests.benchmarks.targets import PARTS
 
 BEGIN: Final = "<!-- measured: begin -->"
@@ -20,6 +21,7 @@ LIMITS_PNG: Final = "docs/images/bench-limits.png"
 GROWTH_PNG: Final = "docs/images/bench-growth.png"
 
 _HEAD: Final = "| on two cores | measured | limit | met | measured by |\n|---|---:|---:|---|---|"
+_CELLS: Final = _HEAD.partition("\n")[0].count(" | ") + 1
 _PLOTS: Final = (
     f"![How much of its limit each figure takes]({LIMITS_PNG})",
     f"![How costs grow with size, with the fitted exponents]({GROWTH_PNG})",
@@ -41,6 +43,26 @@ def rewritten(text: str, rows: Sequence[Row], source: str) -> str:
     table = "\n".join([_HEAD, *lines])
     body = "\n\n".join([table, *_PLOTS, source])
     return f"{before}{BEGIN}\n{body}\n{END}{after}"
+
+
+def shares(text: str) -> list[tuple[str, float]]:
+    """Return name and share of its limit of each row of the table, those kept from before too.
+
+    Raises:
+        UsageError: the markers are missing, doubled, or in the wrong order.
+    """
+    found = []
+    for line in _parted(text)[1].splitlines():
+        cells = [each.strip() for each in line.strip("|").split(" | ")]
+        if len(cells) == _CELLS and (value := _number(cells[1])) is not None:
+            better = "higher" if cells[2].startswith("≥") else "lower"
+            found.append((cells[0], share(value, _number(cells[2]), better)))
+    return found
+
+
+def _number(cell: str) -> float | None:
+    match = re.search(r"-?[\d,]*\.?\d+(e[+-]?\d+)?", cell)
+    return None if match is None else float(match[0].replace(",", ""))
 
 
 def _parted(text: str) -> tuple[str, str, str]:

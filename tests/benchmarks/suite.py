@@ -52,7 +52,7 @@ BENCHES: Final = (
     Bench(name="bench_loop_jitter", what="control loop", quick=("--seconds", "4", "--runs", "1")),
     Bench(name="bench_codec", what="wire codec", quick=("--rounds", "100"), runs=3),
     Bench(name="bench_journal", what="journal", quick=("--rounds", "40"), runs=3),
-    Bench(name="bench_memory", what="memory of a car's processes", quick=("--seconds", "6")),
+    Bench(name="bench_memory", what="memory of a car's processes", quick=None),
     Bench(name="rendering", what="renderer"),
     Bench(name="motors_off", what="motors of a dead drive", quick=("--times", "2")),
     Bench(name="fleet", what="a thousand cars in one process", quick=("--quick",)),
@@ -61,7 +61,7 @@ BENCHES: Final = (
     Bench(
         name="bench_presence",
         what="connected cars",
-        quick=("--cars", "50", "--cars", "500", "--seconds", "2"),
+        quick=None,
     ),
     Bench(
         name="bench_ingest",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import UsageError
-from tests.benchmarks.readme import BEGIN, END, GROWTH_PNG, LIMITS_PNG, rewritten
+from tests.benchmarks.readme import BEGIN, END, GROWTH_PNG, LIMITS_PNG, rewritten, shares
 from tests.benchmarks.standing import Row
 
 REPOSITORY = Path(__file__).parents[2]
@@ -82,6 +82,22 @@ def test_twice_is_as_good_as_once(old: str) -> None:
 def test_a_text_without_its_markers_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="put them back"):
         rewritten(text, [ROW], "")
+
+
+def test_the_plot_shows_what_the_table_says_kept_rows_too() -> None:
+    first = rewritten(
+        TEXT, [_changed(name="kept", value=38_373.0, limit=20_000.0, better="higher")], ""
+    )
+    text = rewritten(
+        first,
+        [
+            _changed(name="kept", word="not run"),
+            _changed(name="none", value=0.0, limit=0.0, unit=""),
+            _changed(name="late", value=12.5, word="missed"),
+        ],
+        "",
+    )
+    assert shares(text) == [("kept", 20_000 / 38_373), ("none", 0.0), ("late", 1.25)]
 
 
 def test_our_readme_has_its_markers_and_both_plots() -> None:
