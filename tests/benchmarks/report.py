@@ -166,9 +166,9 @@ def plot_growth(curves: Sequence[Curve], path: Path) -> None:
     across = min(3, len(curves))
     down = -(-len(curves) // across)
     figure = Sheet(figsize=(3.4 * across, 2.9 * down), layout="constrained")
-    every = figure.subplots(down, across, squeeze=False).flat
+    every = list(figure.subplots(down, across, squeeze=False).flat)
     for axes, curve in zip(every, curves, strict=False):
         scaling.draw(axes, curve)
-    for axes in list(every)[len(curves) :]:
+    for axes in every[len(curves) :]:
         axes.set_visible(False)
     figure.savefig(path, dpi=110, metadata={"Software": None})
