@@ -126,6 +126,12 @@ def test_the_best_so_far_goes_on_where_the_others_fit_beside_it() -> None:
     assert not halving.is_over(trials, draws=4)
 
 
+def test_only_looks_count_as_looked_at() -> None:
+    through = _trial(1, TrialState.COMPLETE, 1.0, **{ASKED: 0, WHOLE: 0})
+    stopped = _trial(2, TrialState.PRUNED, **{ASKED: 2})
+    assert halving.looked_at([_look(0, 1.0), through, stopped]) == 1
+
+
 def test_one_process_looks_at_all_before_it_goes_on() -> None:
     costing = {0: 8.0, 1: 1.0}
     assert halving.to_begin([_look(0, 1.0)], costs=costing, workers=1) == 1

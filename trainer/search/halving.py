@@ -50,6 +50,12 @@ def standings(trials: Iterable[FrozenTrial]) -> Standings:
     return found
 
 
+def looked_at(trials: Iterable[FrozenTrial]) -> int:
+    """Return how many looks came to their end."""
+    looks = standings(trials).looks.values()
+    return sum(each.state == TrialState.COMPLETE for each in looks)
+
+
 def rank(trial: FrozenTrial) -> tuple[float, int]:
     """Return what trials are sorted by: the least error, of one that was stopped as well."""
     if trial.state == TrialState.COMPLETE and trial.value is not None:

@@ -22,6 +22,7 @@ from shared.errors import RefusedError
 from trainer import runtime
 from trainer.learning.rounds import look_after, numbered, planned_rounds
 from trainer.pipeline.folder import RunFolder
+from trainer.search import halving
 from trainer.search import plan as planning
 from trainer.search import study as studies
 from trainer.search.plan import Plan
@@ -152,9 +153,16 @@ class _Reporter:
             return  # Optuna takes one value a step.
         self._told = percent
         self._trial.report(self.best, step=percent)
-        # The whole ones are few, and nothing waits for their processes.
-        if planning.WHOLE not in self._trial.user_attrs and self._trial.should_prune():
+        if self._is_poor(percent):
             raise optuna.TrialPruned
+
+    def _is_poor(self, percent: int) -> bool:
+        """Tell whether this look is to be stopped; one that goes on to the end never is."""
+        if planning.WHOLE in self._trial.user_attrs or percent < studies.NONE_STOPPED_BEFORE:
+            return False
+        trials = self._trial.study.get_trials(deepcopy=False)
+        # Counted here: to Optuna's pruner one that is through is one more that was looked at.
+        return halving.looked_at(trials) >= studies.LOOKED_AT_FIRST and self._trial.should_prune()
 
 
 if __name__ == "__main__":
