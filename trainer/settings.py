@@ -86,6 +86,6 @@ class Limits(Record, frozen=True):
     setting_worse_share: Part = 0.5 / 350
     unsaid_share: Part = 0.10
     coverage_points: Part = 0.05
-    standard_errors: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)] = 2.0
+    standard_errors: Annotated[float, msgspec.Meta(ge=0.0, le=100.0)] = 3.0
     latency_us: Annotated[float, msgspec.Meta(gt=0.0)] = 5_000.0
     size_bytes: Positive = 2 * 1024 * 1024

@@ -5,8 +5,9 @@ Laws:
 - one part is driven through a car, synced, learned and signed as in any deployment; the other part
   meets the model in service on that car, and nobody learned from it;
 - what it is held against is the best constant answer: the median label of what was learned;
-- a recording holds few manoeuvres, too few to calibrate a sigma by: its trainer is told to let the
-  shares within sigma be off by `COVERAGE_POINTS`. All other gates ask what they always ask.
+- a recording holds few manoeuvres, too few to calibrate a sigma by or to learn the ends of the
+  range from: its trainer is told to let the shares within sigma be off by `COVERAGE_POINTS`, and
+  `UNSAID_SHARE` of the range unsaid at either end. All other gates ask what they always ask.
 """
 
 import csv
@@ -29,6 +30,7 @@ from shared.task import WALL_DISTANCE, Task
 
 DEPLOYMENT: Final = "recorded"
 COVERAGE_POINTS: Final = 0.3
+UNSAID_SHARE: Final = 0.3
 _CAR: Final = "car-recorded"
 _COLUMNS: Final = ("file", "distance_mm", "manoeuvre", "t_ms")
 _FEWEST: Final = 4
@@ -96,7 +98,11 @@ def judged(
     """
     parts = split(data, seed)
     shutil.rmtree(folder, ignore_errors=True)
-    told = {**settings, "PARKFLEET_GATES_COVERAGE_POINTS": str(COVERAGE_POINTS)}
+    told = {
+        **settings,
+        "PARKFLEET_GATES_COVERAGE_POINTS": str(COVERAGE_POINTS),
+        "PARKFLEET_GATES_UNSAID_SHARE": str(UNSAID_SHARE),
+    }
     try:
         with Fleet(folder, clock, settings=told) as fleet:
             error, reason = _drive(fleet, data, parts), ""

@@ -16,8 +16,8 @@ Laws:
 - limits on errors are shares of the task's range, so that they hold for any task: 0.2 mm and 0.5 mm
   of the 350 mm of wall-distance;
 - a mean over pictures is known only as well as few manoeuvres let it be: what quantising lost, and
-  how far sigma is off, are refused beyond their limit *and* twice their standard error; that a
-  setting got worse is refused beyond its limit alone (see docs/adr/0031).
+  how far sigma is off, are refused beyond their limit *and* three times their standard error; that
+  a setting got worse is refused beyond its limit alone (see docs/adr/0031).
 """
 
 from collections.abc import Callable
