@@ -158,6 +158,11 @@ def _full_car(stage: Stage, full_s: float) -> Full:
         driven, waiting = int(car.progress()["done"]) - before, read(path).rows_left
         begun_us = stage.clock.monotonic_us()
         fleet.processes.stop(f"{car.name}-drive")
+        # What a full disk kept from being written at the end, the next boot settles.
+        car.tell(Floor(scene="beige", manoeuvres=1, by="park_by_sensor"))
+        fleet.start_drive(car, speed=_SPEED, seed=stage.seed)
+        wait("the next boot's manoeuvre", lambda: car.progress()["done"], timeout_s=_LONGEST_S)
+        fleet.processes.stop(f"{car.name}-drive")
         wait("an empty queue", lambda: read(path).rows_left == 0, timeout_s=_LONGEST_S)
         return Full(
             who="a car's drive and agent",
