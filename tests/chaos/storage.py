@@ -161,7 +161,7 @@ def _full_car(stage: Stage, full_s: float) -> Full:
         # What a full disk kept from being written at the end, the next boot settles.
         car.tell(Floor(scene="beige", manoeuvres=1, by="park_by_sensor"))
         fleet.start_drive(car, speed=_SPEED, seed=stage.seed)
-        wait("the next boot's manoeuvre", lambda: car.progress()["done"], timeout_s=_LONGEST_S)
+        wait("the next boot's manoeuvre", lambda: car.progress()["done"] >= 1, timeout_s=_LONGEST_S)
         fleet.processes.stop(f"{car.name}-drive")
         wait("an empty queue", lambda: read(path).rows_left == 0, timeout_s=_LONGEST_S)
         return Full(
