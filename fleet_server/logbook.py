@@ -20,11 +20,8 @@ CONTROL = "control"
 
 
 # Asked at each report of each car: to make a statement anew costs as much as to run it.
-_IN_FORCE = (
-    select(desired)
-    .join(devices, devices.c.desired == desired.c.id)
-    .where(devices.c.name == bindparam("car"))
-)
+_IN_FORCE = select(desired).join(devices, devices.c.desired == desired.c.id)
+_OF_A_CAR = _IN_FORCE.where(devices.c.name == bindparam("car"))
 
 
 def write(
@@ -101,13 +98,12 @@ def set_all_desired(
     states = {}
     for car in cars:
         current, offer = before.get(car), offers.get(car)
-        is_same = current is not None and current.deployment == deployment
-        stays = current is not None and is_same and current.target is not None and car in waits
+        waits_here = car in waits and current is not None and current.deployment == deployment
         states[car] = next_state(
             current,
             epoch=max(own, epoch, current.epoch if current else 0),
             deployment=deployment,
-            target=current.target if current and stays else wanted,
+            target=(current.target if current and waits_here else None) or wanted,
             upload=current.upload if current else "pictures",
             candidate=offer.candidate if offer else None,
             harm=offer is not None and offer.harm,
@@ -158,16 +154,12 @@ def deployment_of(connection: Connection, device: str) -> str:
 
 def current_desired(connection: Connection, device: str) -> DesiredState | None:
     """Return a car's desired state in force, or None before its first."""
-    row = connection.execute(_IN_FORCE, {"car": device}).one_or_none()
+    row = connection.execute(_OF_A_CAR, {"car": device}).one_or_none()
     return None if row is None else _state(row)
 
 
 def _all_desired(connection: Connection, cars: Sequence[str]) -> dict[str, DesiredState]:
-    rows = connection.execute(
-        select(desired)
-        .join(devices, devices.c.desired == desired.c.id)
-        .where(devices.c.name.in_(cars))
-    )
+    rows = connection.execute(_IN_FORCE.where(devices.c.name.in_(cars)))
     return {row.device: _state(row) for row in rows}
 
 
