@@ -311,7 +311,13 @@ def _state(folder: Path, cars: int) -> Path:
 
 @click.command()
 @click.option("--cars", default=10_000, show_default=True, help="Cars of the fleet.")
-@click.option("--rounds", default=10, show_default=True, help="Times each page is asked for.")
+@click.option(
+    "--rounds",
+    type=click.IntRange(2),
+    default=10,
+    show_default=True,
+    help="Times each page is asked for.",
+)
 @click.option(
     "--seconds", default=10.0, show_default=True, help="How long live figures are watched."
 )

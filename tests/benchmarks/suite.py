@@ -73,7 +73,7 @@ BENCHES: Final = (
     Bench(
         name="bench_console",
         what="web console",
-        quick=("--cars", "2000", "--rounds", "1", "--seconds", "2"),
+        quick=("--cars", "2000", "--rounds", "2", "--seconds", "2"),
     ),
     Bench(name="bench_drift", what="drift", quick=("--manoeuvres", "2000", "--repeats", "2")),
     Bench(name="bench_rollouts", what="a canary with silent and failing cars", quick=None),
