@@ -106,14 +106,14 @@ def follow_device(device: DeviceId, context: Served, who: Reader) -> Response:
 def move_device(device: DeviceId, body: Move, context: Served, who: Operator) -> DeviceView:
     """Put a car into another deployment; it follows that one's latest model from then on.
 
-    Verdicts about it in the former one are over; labels that they made untrusted stay so.
+    Both are of one task. Verdicts about it in the former one are over; labels that they made
+    untrusted stay so.
     """
     get_device(device, context, who)
     with context.database.write() as connection:
         now = context.clock.utc_us()
         former = logbook.deployment_of(connection, device)
-        if not membership.move(connection, device, body.deployment):
-            raise RefusedError(f"there is no deployment {body.deployment}")
+        membership.move(connection, device, former=former, deployment=body.deployment)
         if former != body.deployment:
             because = f"{device} was moved to {body.deployment}"
             clearing.clear(connection, because, verdicts.c.device == device, utc_us=now)

@@ -89,19 +89,23 @@ def create_deployment(
     )
 
 
-def move(connection: Connection, device: str, deployment: str) -> bool:
-    """Put an enrolled car into `deployment`; tell whether there is such a deployment.
+def move(connection: Connection, device: str, *, former: str, deployment: str) -> None:
+    """Put an enrolled car, so far in `former`, into `deployment`.
 
     Raises:
-        RefusedError: it is retired.
+        RefusedError: there is no such deployment, or it is retired, or of another task: a car keeps
+            the task that it enrolled for, and would refuse every model of another.
     """
-    known = connection.scalar(select(deployments.c.id).filter_by(name=deployment)) is not None
-    if known:
-        deploying.check_open(connection, deployment)
-        connection.execute(
-            update(devices).where(devices.c.name == device).values(deployment=deployment)
+    enrolled, wanted = _task(connection, former), _task(connection, deployment)
+    if wanted.name != enrolled.name:
+        raise RefusedError(
+            f"{device} enrolled for the task {enrolled.name}, {deployment} is of {wanted.name}: "
+            f"enrol the car anew with a code for {deployment}"
         )
-    return known
+    deploying.check_open(connection, deployment)
+    connection.execute(
+        update(devices).where(devices.c.name == device).values(deployment=deployment)
+    )
 
 
 def create_code(

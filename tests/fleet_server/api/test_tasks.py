@@ -59,3 +59,20 @@ def test_an_unknown_tasks_name_is_refused_with_what_to_do(client: TestClient, lo
     answer = client.post(f"{API}/deployments", json=body, headers=login("operator"))
     assert answer.status_code == 422
     assert "another one is given whole" in answer.json()["detail"]
+
+
+def test_a_car_is_not_moved_to_another_task_whose_models_it_would_refuse(
+    client: TestClient, login: Login
+) -> None:
+    headers = login("operator")
+    body = {"name": "hall", "task": DRONE, "reason": "a test"}
+    client.post(f"{API}/deployments", json=body, headers=headers)
+    before = client.get(f"{API}/devices/car-1", headers=headers).json()
+    answer = client.post(
+        f"{API}/devices/car-1/deployment",
+        json={"deployment": "hall", "reason": "a slip"},
+        headers=headers,
+    )
+    assert answer.status_code == 422
+    assert "enrol the car anew" in answer.json()["detail"]
+    assert client.get(f"{API}/devices/car-1", headers=headers).json() == before
