@@ -113,7 +113,7 @@ def move_device(device: DeviceId, body: Move, context: Served, who: Operator) ->
     with context.database.write() as connection:
         now = context.clock.utc_us()
         former = logbook.deployment_of(connection, device)
-        membership.move(connection, device, former=former, deployment=body.deployment)
+        membership.move(connection, device, body.deployment)
         if former != body.deployment:
             because = f"{device} was moved to {body.deployment}"
             clearing.clear(connection, because, verdicts.c.device == device, utc_us=now)

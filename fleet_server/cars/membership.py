@@ -89,14 +89,15 @@ def create_deployment(
     )
 
 
-def move(connection: Connection, device: str, *, former: str, deployment: str) -> None:
-    """Put an enrolled car, so far in `former`, into `deployment`.
+def move(connection: Connection, device: str, deployment: str) -> None:
+    """Put an enrolled car into `deployment`.
 
     Raises:
         RefusedError: there is no such deployment, or it is retired, or of another task: a car keeps
             the task that it enrolled for, and would refuse every model of another.
     """
-    enrolled, wanted = _task(connection, former), _task(connection, deployment)
+    enrolled = _task(connection, logbook.deployment_of(connection, device))
+    wanted = _task(connection, deployment)
     if wanted.name != enrolled.name:
         raise RefusedError(
             f"{device} enrolled for the task {enrolled.name}, {deployment} is of {wanted.name}: "
