@@ -12,7 +12,7 @@ from hardware_sim.apart.cli import hand, world
 from hardware_sim.faults import FAULT_NAMES
 from hardware_sim.faults import parse as parse_fault
 from hardware_sim.fleet_sim.cli import fleet
-from hardware_sim.lab.parking_cli import park
+from hardware_sim.lab.parking.cli import park
 from hardware_sim.progress import bar
 from hardware_sim.stopping import signals
 from shared.cli import emit, json_option

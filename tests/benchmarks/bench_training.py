@@ -27,7 +27,7 @@ import click
 import msgspec
 import numpy as np
 
-from hardware_sim.lab.lesson import Lesson
+from hardware_sim.lab.parking.lesson import Lesson
 from hardware_sim.lab.report import Check
 from shared.clock import SystemClock
 from shared.task import WALL_DISTANCE

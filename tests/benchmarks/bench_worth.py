@@ -34,7 +34,7 @@ from device.home import Home as CarHome
 from device.journal import Journal
 from device.settings import DeviceSettings
 from hardware_sim.backend import SimConfiguration, open_car
-from hardware_sim.lab.parking import UNEQUAL, Tester
+from hardware_sim.lab.parking.trials import UNEQUAL, Tester
 from hardware_sim.lab.report import Check
 from shared.clock import SystemClock
 from shared.task import WALL_DISTANCE, Task

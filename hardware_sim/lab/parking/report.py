@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from matplotlib.figure import Figure
 
-from hardware_sim.lab.parking import UNEQUAL, Parked
+from hardware_sim.lab.parking.trials import UNEQUAL, Parked
 from hardware_sim.lab.report import Check, checks_table, write_json
 
 STOP_MM: Final = 8.0

@@ -1,4 +1,4 @@
-"""`parkfleet demo`: a thin shell over `hardware_sim.lab.demo`."""
+"""`parkfleet demo`: a thin shell over `hardware_sim.lab.demo.story`."""
 
 from pathlib import Path
 
@@ -7,13 +7,13 @@ from rich.console import Console
 from rich.table import Table
 
 from hardware_sim.lab import folders
-from hardware_sim.lab.demo import Demo, Plan, Told
-from hardware_sim.lab.demo_report import build
+from hardware_sim.lab.demo.report import build
+from hardware_sim.lab.demo.story import Demo, Plan, Told
+from hardware_sim.lab.demo.view import Scene, View
 from hardware_sim.lab.fleet import Fleet, Floor, require_free
 from hardware_sim.lab.observe import Observer
 from hardware_sim.lab.processes import WaitTimeoutError
 from hardware_sim.lab.report import Check
-from hardware_sim.lab.view import Scene, View
 from shared import cli
 from shared.clock import Clock, SystemClock
 from shared.errors import ParkfleetError

@@ -15,7 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from hardware_sim.lab.demo import Phase, Told
+from hardware_sim.lab.demo.story import Phase, Told
 from hardware_sim.lab.measure import Measured, Pair, by_manoeuvre, join, measure, read_truth
 from hardware_sim.lab.observe import Observer
 from hardware_sim.lab.report import Check, checks_table, write_json

@@ -13,13 +13,12 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from hardware_sim.lab import confusion, recorded_phase
-from hardware_sim.lab import evaluation_plots as plots
-from hardware_sim.lab.evaluation_checks import checks_of, false_alarms
-from hardware_sim.lab.evaluation_markdown import STAGES, markdown
+from hardware_sim.lab.evaluation import confusion, plots, recorded_phase
+from hardware_sim.lab.evaluation.checks import checks_of, false_alarms
+from hardware_sim.lab.evaluation.markdown import STAGES, markdown
+from hardware_sim.lab.evaluation.stretches import Done, Measurement, Pairs, chosen
 from hardware_sim.lab.measure import Pair, measure
 from hardware_sim.lab.report import Check, write_json
-from hardware_sim.lab.stretches import Done, Measurement, Pairs, chosen
 
 
 def build(

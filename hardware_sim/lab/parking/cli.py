@@ -1,4 +1,4 @@
-"""The verb `parkfleet sim park`: a thin shell over `hardware_sim.lab.parking`."""
+"""The verb `parkfleet sim park`: a thin shell over `hardware_sim.lab.parking.trials`."""
 
 import logging
 import os
@@ -17,8 +17,8 @@ from shared.clock import Clock, SystemClock
 from shared.errors import UsageError
 
 if TYPE_CHECKING:
-    from hardware_sim.lab import parking
-    from hardware_sim.lab.parking_report import Group
+    from hardware_sim.lab.parking import trials
+    from hardware_sim.lab.parking.report import Group
 
 _QUICK = 20
 _LESSON = 30
@@ -85,8 +85,8 @@ def park(
     Each kind of scene is driven twice: with a range sensor that guards, and without one, guarded
     by the model's own uncertainty alone. Exit code 1 where a figure misses its limit.
     """
-    from hardware_sim.lab import parking_report
-    from hardware_sim.lab.parking import Model
+    from hardware_sim.lab.parking import report
+    from hardware_sim.lab.parking.trials import Model
 
     if model_file is not None:
         Model.load(model_file)
@@ -112,7 +112,7 @@ def park(
         seed=seed,
     )
     seconds = (clock.monotonic_us() - begun_us) / 1e6
-    checks = parking_report.write(groups, model.manifest.sha256, out, seconds)
+    checks = report.write(groups, model.manifest.sha256, out, seconds)
     met = all(check.met for check in checks)
     emit(
         {"report": str(out / "report.json"), "checks": [each.as_dict() for each in checks]},
@@ -133,7 +133,7 @@ def park(
 
 def _taught(known: list[str], folder: Path, *, seed: int, clock: Clock) -> Path:
     """Return the file of a model that knows the scenes `known`, made in `folder` if need be."""
-    from hardware_sim.lab.lesson import Lesson, model_file
+    from hardware_sim.lab.parking.lesson import Lesson, model_file
     from hardware_sim.lab.processes import Processes
 
     lesson = Lesson(scenes=tuple(known), manoeuvres=_LESSON, seed=seed)
@@ -156,10 +156,10 @@ def _end_if(seen: set[int]) -> None:
 
 
 def _groups(
-    *, model: "parking.Model", kinds: Sequence[tuple[bool, list[str]]], manoeuvres: int, seed: int
+    *, model: "trials.Model", kinds: Sequence[tuple[bool, list[str]]], manoeuvres: int, seed: int
 ) -> "list[Group]":
-    from hardware_sim.lab.parking import park as park_many
-    from hardware_sim.lab.parking_report import Group
+    from hardware_sim.lab.parking.report import Group
+    from hardware_sim.lab.parking.trials import park as park_many
 
     groups: list[Group] = []
     with signals() as seen:

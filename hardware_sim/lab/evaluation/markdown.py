@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from hardware_sim.lab import confusion
+from hardware_sim.lab.evaluation import confusion
 from hardware_sim.lab.report import Check, checks_table
 
 STAGES: Final = (

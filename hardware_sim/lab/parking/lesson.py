@@ -19,7 +19,7 @@ from device.export import export
 from device.home import Home
 from device.journal import Journal
 from hardware_sim.backend import SimConfiguration
-from hardware_sim.lab.parking import PER_CAR, drive
+from hardware_sim.lab.parking.trials import PER_CAR, drive
 from hardware_sim.lab.processes import Processes
 from shared.clock import Clock
 

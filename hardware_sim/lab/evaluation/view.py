@@ -13,8 +13,8 @@ from typing import Final, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hardware_sim.lab.phases import CARS, Phase, Plan
-from hardware_sim.lab.stretches import Done, Tell
+from hardware_sim.lab.evaluation.phases import CARS, Phase, Plan
+from hardware_sim.lab.evaluation.stretches import Done, Tell
 from shared.clock import Clock
 
 _LOOP: Final = 80

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from hardware_sim.lab.demo.view import CarLine, View
 from hardware_sim.lab.fleet import Car, Fleet, Floor
 from hardware_sim.lab.observe import Observer
-from hardware_sim.lab.view import CarLine, View
 from shared.clock import Clock
 from shared.errors import RetryLaterError
 

@@ -12,9 +12,9 @@ from typing import Any, Final
 import numpy as np
 from matplotlib.figure import Figure
 
-from hardware_sim.lab.confusion import CLASSES, NAMED
+from hardware_sim.lab.evaluation.confusion import CLASSES, NAMED
+from hardware_sim.lab.evaluation.stretches import Done, Measurement, Pairs, chosen
 from hardware_sim.lab.measure import by_manoeuvre
-from hardware_sim.lab.stretches import Done, Measurement, Pairs, chosen
 from shared.samples import Characteristics
 
 _CHANGED, _MENDED, _AGAIN, _CALM = "#b3387b", "#0a7d8c", "#9a9a9a", "#4b6cb7"

@@ -1,4 +1,4 @@
-"""`parkfleet evaluate`: a thin shell over `hardware_sim.lab.evaluation`.
+"""`parkfleet evaluate`: a thin shell over `hardware_sim.lab.evaluation.protocol`.
 
 Laws:
 - what a phase left is in the state folder before the next one begins: an interrupted run is gone on
@@ -15,17 +15,18 @@ import click
 import msgspec
 from rich.console import Console
 
-from hardware_sim.lab import folders, recorded_phase
-from hardware_sim.lab.evaluation import Evaluation
-from hardware_sim.lab.evaluation_report import build
-from hardware_sim.lab.evaluation_view import Board
+from hardware_sim.lab import folders
+from hardware_sim.lab.evaluation import recorded_phase
+from hardware_sim.lab.evaluation.phases import PHASES, QUICK, Phase, Plan
+from hardware_sim.lab.evaluation.phases import chosen as phases_of
+from hardware_sim.lab.evaluation.protocol import Evaluation
+from hardware_sim.lab.evaluation.report import build
+from hardware_sim.lab.evaluation.stretches import Done
+from hardware_sim.lab.evaluation.view import Board
 from hardware_sim.lab.fleet import Fleet
 from hardware_sim.lab.measure import join, read_truth
-from hardware_sim.lab.phases import PHASES, QUICK, Phase, Plan
-from hardware_sim.lab.phases import chosen as phases_of
 from hardware_sim.lab.processes import WaitTimeoutError
 from hardware_sim.lab.report import Check
-from hardware_sim.lab.stretches import Done
 from shared import cli
 from shared.clock import SystemClock
 from shared.errors import ParkfleetError, UsageError
@@ -148,7 +149,7 @@ def _evaluate(
             raise ParkfleetError(f"{error}; the logs: {state / 'logs'}") from None
         # Of all cars that ever drove: a run that goes on starts no more than it needs.
         pairs = {
-            car.name: join(evaluation.samples(car.name), read_truth(car / "truth.csv"))
+            car.name: join(evaluation.book.samples(car.name), read_truth(car / "truth.csv"))
             for car in sorted((state / "cars").iterdir())
         }
     found = None

@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from hardware_sim.lab.view import CarLine, Scene, Stage, View, bars, draw
+from hardware_sim.lab.demo.view import CarLine, Scene, Stage, View, bars, draw
 from shared.clock import SystemClock
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from hardware_sim.lab.parking import Model, Parked, park
-from hardware_sim.lab.parking_report import Group, checks, write
+from hardware_sim.lab.parking.report import Group, checks, write
+from hardware_sim.lab.parking.trials import Model, Parked, park
 from shared.clock import SystemClock
 from shared.errors import UsageError
 
-DATA = Path(__file__).parent.parent.parent / "device" / "data"
+DATA = Path(__file__).parents[3] / "device" / "data"
 
 
 @pytest.fixture

@@ -9,11 +9,13 @@ import pytest
 from rich.console import Console
 
 from hardware_sim import scene
-from hardware_sim.lab.evaluation import Evaluation
-from hardware_sim.lab.evaluation_view import Board
-from hardware_sim.lab.fleet import Fleet
-from hardware_sim.lab.phases import PHASES, Plan
-from hardware_sim.lab.stretches import Done, Tell
+from hardware_sim.lab.evaluation.book import START, Mark
+from hardware_sim.lab.evaluation.crew import Crew, scene_of
+from hardware_sim.lab.evaluation.loops import Loops
+from hardware_sim.lab.evaluation.phases import PHASES, Plan
+from hardware_sim.lab.evaluation.stretches import Done, Tell
+from hardware_sim.lab.evaluation.view import Board
+from hardware_sim.lab.rest import Server
 from tests.hardware_sim.worlds import StillClock
 
 PHASE = {each.number: each for each in PHASES}
@@ -35,38 +37,30 @@ class Answers:
         self.decisions.append({"kind": "approve", "verdict": int(path.split("/")[1])} | body)
 
 
-class Cars:
-    """A fleet of which there is a server and a folder."""
-
-    def __init__(self, server: Answers, folder: Path) -> None:
-        self.server, self.folder = server, folder
-
-
-def _evaluation(server: Answers, folder: Path) -> Evaluation:
-    fleet = cast("Fleet", Cars(server, folder))
-    return Evaluation(fleet, Plan(), StillClock(), Tell())
+def _loops(answers: Answers) -> Loops:
+    server = cast("Server", answers)
+    return Loops(server, cast("Crew", None), StillClock(), Tell())
 
 
 @pytest.mark.parametrize(("number", "told"), [(11, ["drift/7/approve"]), (5, [])])
 def test_an_operator_says_once_that_the_sensor_is_right_but_not_where_no_hand_may_help(
-    tmp_path: Path, number: int, told: list[str]
+    number: int, told: list[str]
 ) -> None:
     server = Answers([{"kind": "wait", "verdict": 7}, {"kind": "check-sensor", "verdict": 7}])
-    evaluation = _evaluation(server, tmp_path)
-    assert not evaluation.is_asked_for(PHASE[number], 0)
-    assert not evaluation.is_asked_for(PHASE[number], 0)
+    loops = _loops(server)
+    assert not loops.is_asked_for(PHASE[number], START)
+    assert not loops.is_asked_for(PHASE[number], START)
     assert server.told == told
     server.decisions.append({"kind": "retrain", "verdict": 7})
-    assert evaluation.is_asked_for(PHASE[number], 0)
-    assert not evaluation.is_asked_for(PHASE[number], len(server.decisions))
+    assert loops.is_asked_for(PHASE[number], START)
+    assert not loops.is_asked_for(PHASE[number], Mark(decisions=len(server.decisions)))
 
 
 @pytest.mark.parametrize("phase", PHASES, ids=lambda each: each.setting)
 def test_the_scene_of_every_phase_and_step_can_be_loaded(tmp_path: Path, phase: Any) -> None:
     if phase.floors:
         return
-    evaluation = _evaluation(Answers([]), tmp_path)
-    found = {evaluation.scene(phase, step) for step in phase.steps or (phase.extra,)}
+    found = {scene_of(phase, step, tmp_path) for step in phase.steps or (phase.extra,)}
     assert len(found) == max(1, len(phase.steps))
     for name in found:
         scene.load(name)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from hardware_sim.lab.lesson import Lesson, model_file
-from hardware_sim.lab.parking import Model
+from hardware_sim.lab.parking.lesson import Lesson, model_file
+from hardware_sim.lab.parking.trials import Model
 from hardware_sim.lab.processes import Processes
 from shared.clock import SystemClock
 

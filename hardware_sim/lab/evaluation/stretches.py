@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from hardware_sim.lab.evaluation.phases import Phase
 from hardware_sim.lab.measure import Pair
-from hardware_sim.lab.phases import Phase
 
 Pairs = dict[str, list[Pair]]
 """Pairs by car."""

@@ -8,17 +8,12 @@ from typing import Any
 import pytest
 
 from hardware_sim import scene
-from hardware_sim.lab import (
-    evaluation_checks,
-    evaluation_cli,
-    evaluation_report,
-    phases,
-    recorded_phase,
-)
+from hardware_sim.lab.evaluation import checks as figures
+from hardware_sim.lab.evaluation import cli, phases, recorded_phase, report
+from hardware_sim.lab.evaluation.phases import PHASES, Plan
+from hardware_sim.lab.evaluation.stretches import Done, Measurement, Pairs, chosen
 from hardware_sim.lab.measure import Pair
-from hardware_sim.lab.phases import PHASES, Plan
 from hardware_sim.lab.report import Check
-from hardware_sim.lab.stretches import Done, Measurement, Pairs, chosen
 from shared.errors import UsageError
 from shared.samples import Estimate
 from tests.fleet_server.fleet import BOOT, MODEL, sample
@@ -90,13 +85,13 @@ def _story() -> tuple[list[Done], Pairs]:
 
 
 def _checks(done: list[Done], pairs: Pairs) -> dict[str, Check]:
-    rows = [evaluation_report.row_of(one, done[:at], pairs) for at, one in enumerate(done)]
-    return {each.name: each for row in rows for each in evaluation_checks.checks_of(row)}
+    rows = [report.row_of(one, done[:at], pairs) for at, one in enumerate(done)]
+    return {each.name: each for row in rows for each in figures.checks_of(row)}
 
 
 def test_a_phase_tells_errors_cause_delay_and_the_seconds_of_each_stage() -> None:
     done, pairs = _story()
-    row = evaluation_report.row_of(done[1], done[:1], pairs)
+    row = report.row_of(done[1], done[:1], pairs)
     assert row["before"]["mae_sensor_mm"] == pytest.approx(40.0)
     assert row["after"]["mae_truth_mm"] == pytest.approx(6.0)
     assert row["sensor_mm"] == pytest.approx(2.0)
@@ -143,26 +138,26 @@ def test_a_loop_that_was_not_closed_meets_nothing() -> None:
 
 def test_what_is_found_where_nothing_changed_is_a_false_alarm_and_a_note_is_none() -> None:
     done, pairs = _story()
-    assert evaluation_checks.false_alarms(done, pairs).value == 0.0
+    assert figures.false_alarms(done, pairs).value == 0.0
     done[2].verdicts = [_verdict("appearance-changed", kind="change")]
-    assert evaluation_checks.false_alarms(done, pairs).value == 0.0
+    assert figures.false_alarms(done, pairs).value == 0.0
     done[1].strays = [_verdict("unnamed")]
     driven = 5  # after, again, after, the focus, the mended sensor: a manoeuvre each
-    assert evaluation_checks.false_alarms(done, pairs).value == pytest.approx(1000.0 / driven)
+    assert figures.false_alarms(done, pairs).value == pytest.approx(1000.0 / driven)
 
 
 @pytest.mark.slow
 def test_the_report_holds_the_table_the_checks_and_the_plots(tmp_path: Path) -> None:
     done, pairs = _story()
-    checks = evaluation_report.build(done, pairs, tmp_path, 12.0)
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert len(report["checks"]) == len(checks)
-    assert [row["phase"] for row in report["phases"]] == [1, 5, 6, 8]
+    checks = report.build(done, pairs, tmp_path, 12.0)
+    told = json.loads((tmp_path / "report.json").read_text())
+    assert len(told["checks"]) == len(checks)
+    assert [row["phase"] for row in told["phases"]] == [1, 5, 6, 8]
     text = (tmp_path / "report.md").read_text()
     assert "| 5 | red floor, no human hand | 45.5 | 40.0 (42.0) | 6.2 | 4.0 (6.0) | 2.0 |" in text
     assert "the floor is red" in text
-    assert report["confusion"]["covariate"] == {"covariate": 1}
-    assert report["confusion"]["none"] == {"none": 1}
+    assert told["confusion"]["covariate"] == {"covariate": 1}
+    assert told["confusion"]["none"] == {"none": 1}
     assert "| concept-or-sensor | 0 | 0 | 1 | 0 | 0 |" in text
     for name in ("error", "characteristics", "causes", "loops"):
         assert (tmp_path / f"{name}.png").stat().st_size > 0
@@ -179,15 +174,15 @@ def test_every_phase_drives_scenes_that_ship_and_a_quick_run_ends_what_it_begins
 
 def _kept(state: Path, *, fresh: bool = False, plan: Plan | None = None) -> list[Done]:
     wanted = phases.chosen(quick=True, until=5)
-    return evaluation_cli.taken_up(state, plan or Plan(), wanted, fresh=fresh).done
+    return cli.taken_up(state, plan or Plan(), wanted, fresh=fresh).done
 
 
 def test_an_interrupted_run_goes_on_and_any_other_begins_in_an_empty_folder(tmp_path: Path) -> None:
     done, _ = _story()
     wanted = phases.chosen(quick=True, until=5)
     assert _kept(tmp_path) == []
-    kept = evaluation_cli.Kept(plan=Plan(), phases=tuple(e.number for e in wanted), done=done[:1])
-    evaluation_cli.write(tmp_path, kept)
+    kept = cli.Kept(plan=Plan(), phases=tuple(e.number for e in wanted), done=done[:1])
+    cli.write(tmp_path, kept)
     (tmp_path / "cars").mkdir()
     assert _kept(tmp_path) == done[:1]
     assert _kept(tmp_path, plan=Plan(seed=2)) == []
@@ -235,7 +230,7 @@ def test_a_recorded_model_must_say_more_than_a_constant(tmp_path: Path) -> None:
     found = {"learned": 9, "judged": 9, "range_mm": 500.0, "constant_mm": 80.0}
     done, pairs = _story()
     good = {**found, "mae_sensor_mm": 40.0}
-    checks = evaluation_report.build(done, pairs, tmp_path, 1.0, recorded=good)
+    checks = report.build(done, pairs, tmp_path, 1.0, recorded=good)
     assert checks[-1].value == 0.5
     assert "the best constant answer 80.0 mm" in (tmp_path / "report.md").read_text()
     assert not recorded_phase.check({**found, "mae_sensor_mm": None}).met

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from hardware_sim.cli import sim
 from shared.errors import UsageError
 
-DATA = Path(__file__).parent.parent.parent / "device" / "data"
+DATA = Path(__file__).parents[3] / "device" / "data"
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from statistics import fmean
 from typing import Any, Final
 
+from hardware_sim.lab.evaluation.stretches import Done, Pairs, chosen
 from hardware_sim.lab.measure import measure
 from hardware_sim.lab.report import Check
-from hardware_sim.lab.stretches import Done, Pairs, chosen
 
 _RISE: Final = 2.0
 _NEAR_MM: Final = 4.0

@@ -1,0 +1,1 @@
+"""The reference evaluation: changes driven through the real path, and what must not be learned."""

@@ -1,0 +1,1 @@
+"""What the evaluation drives and reports."""

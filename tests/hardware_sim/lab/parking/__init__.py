@@ -1,0 +1,1 @@
+"""Parking, measured: its lesson, its trials, its verb."""
