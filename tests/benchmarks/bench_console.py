@@ -34,13 +34,13 @@ from hardware_sim.lab.report import Check
 from shared import codec
 from shared.clock import SystemClock
 from shared.ids import sha256_hex
-from shared.messages import Status, Telemetry
+from shared.messages import Telemetry
 from shared.mqtt import Address, Connection
 from shared.signing import SigningKey
 from shared.topics import TELEMETRY
 from tests.benchmarks.processes import process, server
 from tests.fleet_server.console.conftest import open_browser, wait_until
-from tests.fleet_server.fleet import BOOT, DEPLOYMENT, MODEL, START_US, Fleet, end
+from tests.fleet_server.fleet import BOOT, DEPLOYMENT, MODEL, START_US, Fleet, end, status
 
 PAGE_LIMIT_MS: Final = 300.0
 MEMORY_LIMIT_MB: Final = 300.0
@@ -83,24 +83,15 @@ def fill(fleet: Fleet, cars: int) -> None:
 
 
 def _device(name: str, key: bytes) -> dict[str, object]:
-    status = Status(
-        device=name,
-        boot=BOOT,
-        utc_us=START_US,
-        clock_synced=True,
+    said = status(
+        name,
         loaded=MODEL,
         loaded_release_seq=1,
-        slots=(),
-        deployment=DEPLOYMENT,
         desired_epoch=1,
         desired_revision=1,
-        upload="pictures",
         queue_depth=3,
         pairs_logged=20,
-        pairs_dropped=0,
-        disk_free_bytes=10**9,
         temperature_c=50.0,
-        versions={},
     )
     return {
         "name": name,
@@ -113,7 +104,7 @@ def _device(name: str, key: bytes) -> dict[str, object]:
         "connection": 1,
         "loaded": MODEL,
         "pairs_stored": 20,
-        "status": msgspec.json.encode(status).decode(),
+        "status": msgspec.json.encode(said).decode(),
     }
 
 

@@ -34,14 +34,14 @@ from fleet_server.storage.tables import devices
 from shared import codec
 from shared.clock import SystemClock
 from shared.ids import boot_id
-from shared.messages import Batch, Presence, Status
+from shared.messages import Batch, Presence
 from shared.topics import BATCH, COMMAND, DESIRED, OPERATORS, PRESENCE, RECEIPT, STATUS
 from tests.benchmarks.bare_mqtt import Client, Swarm, room_for
 from tests.benchmarks.loading import Sent
 from tests.benchmarks.outcome import at_most, tell
 from tests.benchmarks.processes import mosquitto, server
 from tests.benchmarks.scaling import Curve
-from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, sample
+from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, sample, status
 
 RECEIPT_LIMIT: Final = 3.0
 MEMORY_LIMIT_KIB: Final = 64.0
@@ -70,22 +70,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 def _status(name: str) -> bytes:
     return codec.encode(
-        Status(
-            device=name,
-            boot=BOOT,
+        status(
+            name,
             utc_us=SystemClock().utc_us(),
-            clock_synced=True,
-            loaded=None,
-            loaded_release_seq=0,
-            slots=(),
-            deployment=DEPLOYMENT,
-            desired_epoch=0,
-            desired_revision=0,
-            upload="pictures",
             queue_depth=3,
             pairs_logged=20,
-            pairs_dropped=0,
-            disk_free_bytes=10**9,
             temperature_c=50.0,
             versions={"parkfleet": "0.1.0", "python": "3.11.7"},
         )

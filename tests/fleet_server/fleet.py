@@ -13,7 +13,7 @@ from fleet_server.storage.database import Database
 from fleet_server.storage.tables import devices
 from shared.ids import boot_id, sha256_hex
 from shared.manifest import Manifest, Tensor
-from shared.messages import Batch
+from shared.messages import Batch, Status
 from shared.picture import encode_jpeg
 from shared.samples import Characteristics, Estimate, Latency, ManoeuvreEnd, Picture, Sample
 from shared.signing import SigningKey, seal
@@ -91,6 +91,30 @@ def sample(sequence: int, *, device: str = "car-1", **changes: object) -> Sample
         "picture_sha256": sha256_hex(jpeg(sequence)),
     }
     return Sample(**(fields | changes))  # type: ignore[arg-type]  # fields by name
+
+
+def status(device: str = "car-1", **changes: object) -> Status:
+    """Return the report of a car without a model, with nothing to send."""
+    fields: dict[str, object] = {
+        "device": device,
+        "boot": BOOT,
+        "utc_us": START_US,
+        "clock_synced": True,
+        "loaded": None,
+        "loaded_release_seq": 0,
+        "slots": (),
+        "deployment": DEPLOYMENT,
+        "desired_epoch": 0,
+        "desired_revision": 0,
+        "upload": "pictures",
+        "queue_depth": 0,
+        "pairs_logged": 0,
+        "pairs_dropped": 0,
+        "disk_free_bytes": 10**9,
+        "temperature_c": None,
+        "versions": {},
+    }
+    return Status(**(fields | changes))  # type: ignore[arg-type]  # fields by name
 
 
 def picture(sequence: int, *, device: str = "car-1", boot: str = BOOT) -> Picture:

@@ -14,10 +14,10 @@ from fleet_server.settings import ServerSettings
 from fleet_server.storage.rollout_tables import rollouts
 from fleet_server.storage.tables import desired, devices
 from shared import codec
-from shared.messages import Status, UpdateEvent
+from shared.messages import UpdateEvent
 from shared.releases import target_path
 from shared.topics import STATUS, UPDATE
-from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet, manifest
+from tests.fleet_server.fleet import BOOT, START_US, Fleet, manifest, status
 
 
 def settle(
@@ -59,25 +59,7 @@ def state(fleet: Fleet) -> tuple[str, int]:
 
 def load(fleet: Fleet, car: str, digest: str) -> None:
     """Have `car` report the model `digest` as loaded."""
-    said = Status(
-        device=car,
-        boot=BOOT,
-        utc_us=START_US,
-        clock_synced=True,
-        loaded=digest,
-        loaded_release_seq=1,
-        slots=(),
-        deployment=DEPLOYMENT,
-        desired_epoch=0,
-        desired_revision=0,
-        upload="pictures",
-        queue_depth=0,
-        pairs_logged=0,
-        pairs_dropped=0,
-        disk_free_bytes=1,
-        temperature_c=None,
-        versions={},
-    )
+    said = status(car, loaded=digest, loaded_release_seq=1)
     Twin(fleet.database, fleet.clock).take(STATUS, car, codec.encode(said))
 
 

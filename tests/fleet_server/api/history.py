@@ -19,10 +19,9 @@ from fleet_server.running.control import Control
 from fleet_server.telling.watch import Watch
 from shared import codec
 from shared.ids import sha256_hex
-from shared.messages import Status
 from shared.topics import STATUS
 from tests.fleet_server.api.conftest import SETTINGS
-from tests.fleet_server.fleet import BOOT, DEPLOYMENT, Fleet, drive, manifest
+from tests.fleet_server.fleet import Fleet, drive, manifest, status
 from trainer.worker import sign
 
 API = "/api/v1"
@@ -85,25 +84,7 @@ class History:
 
     def load(self, device: str, release_seq: int) -> None:
         """Let a car report that it runs the newest model."""
-        said = Status(
-            device=device,
-            boot=BOOT,
-            utc_us=0,
-            clock_synced=True,
-            loaded=self.models[-1],
-            loaded_release_seq=release_seq,
-            slots=(),
-            deployment=DEPLOYMENT,
-            desired_epoch=0,
-            desired_revision=0,
-            upload="pictures",
-            queue_depth=0,
-            pairs_logged=0,
-            pairs_dropped=0,
-            disk_free_bytes=1,
-            temperature_c=None,
-            versions={},
-        )
+        said = status(device, utc_us=0, loaded=self.models[-1], loaded_release_seq=release_seq)
         Twin(self.fleet.database, self.fleet.clock).take(STATUS, device, codec.encode(said))
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:

@@ -11,9 +11,8 @@ from fleet_server import logbook
 from fleet_server.cars.twin import Twin
 from fleet_server.storage.tables import desired, devices
 from shared import codec
-from shared.messages import Status
 from shared.topics import STATUS
-from tests.fleet_server.fleet import BOOT, DEPLOYMENT, START_US, Fleet
+from tests.fleet_server.fleet import DEPLOYMENT, START_US, Fleet, status
 
 Wish = tuple[int, int]
 
@@ -35,25 +34,7 @@ def _set(fleet: Fleet, deployment: str) -> None:
 
 
 def _report(fleet: Fleet, wish: Wish) -> None:
-    said = Status(
-        device="car-1",
-        boot=BOOT,
-        utc_us=START_US,
-        clock_synced=True,
-        loaded=None,
-        loaded_release_seq=0,
-        slots=(),
-        deployment=DEPLOYMENT,
-        desired_epoch=wish[0],
-        desired_revision=wish[1],
-        upload="pictures",
-        queue_depth=0,
-        pairs_logged=0,
-        pairs_dropped=0,
-        disk_free_bytes=1,
-        temperature_c=None,
-        versions={},
-    )
+    said = status(desired_epoch=wish[0], desired_revision=wish[1])
     Twin(fleet.database, fleet.clock).take(STATUS, "car-1", codec.encode(said))
 
 

@@ -17,10 +17,10 @@ import pytest
 from hardware_sim.lab.fleet import free_port
 from shared import codec, topics
 from shared.ids import sha256_hex
-from shared.messages import Batch, Desired, Presence, Receipt, ReleaseMetadata, Status
+from shared.messages import Batch, Desired, Presence, Receipt, ReleaseMetadata
 from shared.mqtt import Address, Connected, Connection, Received
 from shared.signing import SigningKey, VerifyKey, open_envelope, seal
-from tests.fleet_server.fleet import BOOT, drive
+from tests.fleet_server.fleet import BOOT, drive, status
 
 pytestmark = pytest.mark.e2e
 
@@ -199,29 +199,20 @@ def test_release_metadata_is_retained_for_every_car(car: Car) -> None:
 def test_presence_and_status_are_shown(world: World, car: Car) -> None:
     car.receive(topics.DESIRED)
     presence = Presence(device=car.name, boot=BOOT, connection=1, online=True)
-    status = Status(
-        device=car.name,
-        boot=BOOT,
-        utc_us=0,
-        clock_synced=False,
+    said = status(
+        car.name,
         loaded="ab" * 32,
         loaded_release_seq=1,
-        slots=(),
         deployment="garage",
-        desired_epoch=0,
         desired_revision=1,
-        upload="pictures",
         queue_depth=7,
         pairs_logged=9,
         pairs_dropped=2,
-        disk_free_bytes=1,
-        temperature_c=None,
-        versions={},
         faults=("range sensor",),
         dropped={"crowded": 2},
     )
     car.connection.publish(topics.PRESENCE.topic(id=car.name), codec.encode(presence))
-    car.connection.publish(topics.STATUS.topic(id=car.name), codec.encode(status))
+    car.connection.publish(topics.STATUS.topic(id=car.name), codec.encode(said))
     _wait(lambda: world.call("GET", f"devices/{car.name}")["queue_depth"] == 7, "the status")
     view = world.call("GET", f"devices/{car.name}")
     assert (view["online"], view["loaded"], view["faults"]) == (True, "ab" * 32, ["range sensor"])

@@ -14,6 +14,7 @@ from shared.mqtt import Address, Connected, Disconnected, Event, Received
 from shared.releases import target_path
 from shared.signing import SigningKey, seal
 from shared.topics import DESIRED, PRESENCE, STATUS, TELEMETRY, Topic
+from tests.fleet_server import fleet
 from tests.fleet_server.fleet import START_US, VirtualClock
 
 SERVER = SigningKey(b"s" * 32)
@@ -28,24 +29,19 @@ def presence(car: str, *, online: bool = True, connection: int = 3, boot: str = 
 
 
 def status(car: str, **changes: object) -> Status:
-    made = Status(
-        device=car,
+    made = fleet.status(
+        car,
         boot=BOOT,
-        utc_us=START_US,
-        clock_synced=True,
         loaded=ONE,
         loaded_release_seq=4,
         slots=(Slot(name="a", model=ONE, release_seq=4, state="active"),),
         deployment="garage",
         desired_epoch=1,
         desired_revision=1,
-        upload="pictures",
         queue_depth=12,
         pairs_logged=400,
-        pairs_dropped=0,
         disk_free_bytes=9_300_000_000,
         temperature_c=48.2,
-        versions={},
     )
     return msgspec.structs.replace(made, **changes)
 
