@@ -85,7 +85,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `job_claims`: how often a job is handed out in all; where its worker fell silent each time, it
     ends as failed.
     `job_attempts`, `job_pause_s`: how often, and after which pause, a failed training is repeated.
-    `control_interval_s`: the pause between two looks at the committed rows.
+    `control_interval_s`: the pause between two looks at the committed rows, more after long ones.
     `enrolment_code_s`: how long an enrolment code may be used.
     `confirm_devices`: whether a car counts only once an operator has confirmed its fingerprint.
     `key_overlap_s`: how long a car's former key counts for batches that it signed before.

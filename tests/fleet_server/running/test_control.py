@@ -9,6 +9,7 @@ from sqlalchemy import select
 from fleet_server.reading.lineage import Lineage
 from fleet_server.reading.views import DecisionView
 from fleet_server.rollout import registration
+from fleet_server.rollout.withdrawing import Withdrawn
 from fleet_server.running.control import Control
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.tables import desired
@@ -217,3 +218,34 @@ def test_a_look_without_news_takes_no_write_lock(fleet: Fleet, control: Control)
     _learned(fleet, control)
     with fleet.database.write():
         assert control.look() is False
+
+
+class _Rests(threading.Event):
+    """Notes how long it is waited on, and is set after so many waits."""
+
+    def __init__(self, waits: int) -> None:
+        super().__init__()
+        self.waits, self.rests_s = waits, list[float]()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.rests_s.append(timeout or 0.0)
+        return len(self.rests_s) > self.waits
+
+
+def test_the_loop_rests_three_times_as_long_as_it_looked_and_never_less_than_it_was_told(
+    fleet: Fleet,
+) -> None:
+    slow_s = 0.0
+
+    def ask() -> Withdrawn:
+        fleet.clock.now_us += int(slow_s * 1e6)
+        return {}
+
+    control = Control(fleet.database, SETTINGS, fleet.clock, withdrawn=ask)
+    quick, slow = _Rests(1), _Rests(1)
+    control.run(quick)
+    slow_s = 4.0
+    fleet.clock.now_us += 60_000_000
+    control.run(slow)
+    assert quick.rests_s == [0.5, 0.5]
+    assert slow.rests_s == [0.5, 12.0]
