@@ -57,6 +57,8 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     `broker_cert_file`, `broker_key_file`: the server's certificate for a broker that asks for one.
     `database`: a PostgreSQL database in place of the SQLite file in the state folder, as in
     postgresql://fleet@host/parkfleet; the password lies in ~/.pgpass.
+    `database_cache_mib`: the memory for pages of the SQLite file of the connection that writes;
+    each of up to fifteen that read may take a quarter as much.
     `objects`: where the received bytes are kept in place of the database, as in s3://bucket/prefix;
     credentials are read from the environment (AWS_ACCESS_KEY_ID ...).
     `quota_bytes`, `quota_rows`: what one car may send in a minute; what is above is not taken in,
@@ -110,6 +112,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     broker_cert_file: str | None = None
     broker_key_file: str | None = None
     database: str | None = None
+    database_cache_mib: Annotated[int, msgspec.Meta(ge=4, le=65536)] = 64
     objects: str | None = None
     quota_bytes: Positive = 64 * 1024 * 1024
     quota_rows: Positive = 60_000

@@ -45,22 +45,30 @@ class Database:
         self.objects = objects
 
     @classmethod
-    def open(cls, path: Path, clock: Clock, objects: Objects | None = None) -> "Database":
+    def open(
+        cls,
+        path: Path,
+        clock: Clock,
+        objects: Objects | None = None,
+        cache_mib: int = sqlite.CACHE_MIB,
+    ) -> "Database":
         """Return the database in the SQLite file `path`, created or migrated as needed.
+
+        `cache_mib`: the memory for pages of the connection that writes; a quarter, that of each
+        that reads.
 
         Raises:
             UsageError: the folder cannot be written, or the file is no database of ours.
         """
-        engine = sqlite.engine_of(path)
-        writers = engine.execution_options(**sqlite.WRITING)
+        writer = sqlite.writer_of(path, cache_mib)
         try:
             with sqlite.locked(path):
-                _migrate(writers, str(path), clock)
+                _migrate(writer, str(path), clock)
         except (DatabaseError, sqlite3.DatabaseError) as error:
-            engine.dispose()
+            writer.dispose()
             cause = getattr(error, "orig", error)
             raise UsageError(f"{path} is not a database of the fleet server: {cause}") from None
-        return cls(engine, writers, objects)
+        return cls(sqlite.readers_of(path, cache_mib), writer, objects)
 
     @classmethod
     def connect(cls, url: str, clock: Clock, objects: Objects | None = None) -> "Database":
@@ -126,6 +134,7 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self._readers.dispose()
+        self._writers.dispose()
 
 
 @contextmanager

@@ -20,4 +20,4 @@ def open_database(state: Path, settings: ServerSettings, clock: Clock) -> Databa
     objects = None if settings.objects is None else open_objects(settings.objects)
     if settings.database is not None:
         return Database.connect(settings.database, clock, objects)
-    return Database.open(state / FILE, clock, objects)
+    return Database.open(state / FILE, clock, objects, settings.database_cache_mib)

@@ -5,8 +5,11 @@ Laws:
 - a writing transaction takes the write lock at its start (BEGIN IMMEDIATE), so that it never fails
   half-way for having read first, and row ids are given in the order of the commits;
 - a new database is its owner's alone (mode 0600), since it holds pictures;
-- writers that wait for each other look every half millisecond: SQLite's own waiting grows to 25 ms
-  and more, longer than most transactions here last, and would leave the lock free in between;
+- one connection of a process writes: its pages stay good over its own commits, and would have to
+  be read again after another's; threads that want to write wait for it, not for the file's lock;
+- processes that wait for each other look every half millisecond: SQLite's own waiting grows to
+  25 ms and more, longer than most transactions here last, and leaves the lock free in between;
+- memory has a bound: what the connection that writes may keep, and a quarter of it each that reads;
 - what is deleted is overwritten (`secure_delete`), so that erased pictures are not left in free
   pages.
 """
@@ -32,30 +35,44 @@ _PRAGMAS = (
     "synchronous=FULL",
     "temp_store=MEMORY",
     "secure_delete=ON",
-    # 64 MiB hold the inner pages of all indices over ten million samples.
-    "cache_size=-65536",
     # Pages that many batches change (the ends of the indices) are written back once in 8 MiB.
     "wal_autocheckpoint=2048",
 )
-WRITING = {"writes": True}
-"""The execution options of an engine whose transactions write."""
+_READERS = 5
+_MORE_READERS = 10
+CACHE_MIB = 64
+"""Holds the inner pages of all indices over ten million samples."""
 
 
-def engine_of(path: Path) -> Engine:
-    """Return an engine on the file `path`, which is opened on first use."""
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_S})
+def writer_of(path: Path, cache_mib: int = CACHE_MIB) -> Engine:
+    """Return the engine of the connection that writes to the file `path`, opened on first use."""
+    return _engine(path, cache_mib, writes=True, pool_size=1, max_overflow=0)
+
+
+def readers_of(path: Path, cache_mib: int = CACHE_MIB) -> Engine:
+    """Return the engine of connections that read the file `path`, opened on first use."""
+    # The connection that was used last is used next: the others let their memory be.
+    return _engine(
+        path, cache_mib // 4, pool_size=_READERS, max_overflow=_MORE_READERS, pool_use_lifo=True
+    )
+
+
+def _engine(path: Path, cache_mib: int, *, writes: bool = False, **pool: Any) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}", connect_args={"timeout": _BUSY_S}, pool_timeout=_BUSY_S, **pool
+    )
     clock = SystemClock()
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
         # The driver must not begin transactions by itself: it would do so at the first write only.
         connection.isolation_level = None
-        for pragma in _PRAGMAS:
+        for pragma in (*_PRAGMAS, f"cache_size=-{max(1, cache_mib) * 1024}"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        if connection.get_execution_options().get("writes"):
+        if writes:
             _wait_for_lock(connection, clock)
         else:
             connection.exec_driver_sql("BEGIN")

@@ -140,9 +140,7 @@ def soaked(mib_a_minute: float, handles: int) -> soak.Soaked:
         handles=[20] * 200 + [20 + handles] * 100,
         warm_s=120.0,
     )
-    return soak.Soaked(
-        minutes=5.0, manoeuvres=100, database_mib_a_minute=1.0, courses=[course], found=SOUND
-    )
+    return soak.Soaked(minutes=5.0, manoeuvres=100, courses=[course], found=SOUND)
 
 
 def test_a_leak_of_memory_or_files_is_found_and_a_warm_up_is_none() -> None:

@@ -1,5 +1,6 @@
 """The database: migrated on opening, durable, and honest about foreign files."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import create_engine, func, insert, select, update
+from sqlalchemy import Connection, create_engine, func, insert, select, update
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from fleet_server.reading.queries import Queries
@@ -174,4 +175,38 @@ def test_verdicts_of_before_keep_their_ids_and_count_as_drift(tmp_path: Path) ->
             )
             == 8
         )
+    database.close()
+
+
+def _pages_kib(connection: Connection) -> int:
+    return -int(connection.exec_driver_sql("PRAGMA cache_size").scalar_one())
+
+
+def test_a_connection_that_reads_keeps_a_quarter_of_what_the_one_that_writes_may(
+    tmp_path: Path,
+) -> None:
+    database = Database.open(tmp_path / "server.sqlite", CLOCK, cache_mib=8)
+    with database.write() as connection:
+        assert _pages_kib(connection) == 8 * 1024
+    with database.read() as connection:
+        assert _pages_kib(connection) == 2 * 1024
+    database.close()
+
+
+def test_threads_that_write_take_turns_on_one_connection_whose_pages_stay_good(
+    tmp_path: Path,
+) -> None:
+    database = Database.open(tmp_path / "server.sqlite", CLOCK)
+
+    def write(number: int) -> int:
+        with database.write() as connection:
+            connection.execute(insert(tables.meta).values(key=f"n{number}", value="1"))
+            return id(connection.connection.driver_connection)
+
+    with ThreadPoolExecutor(4) as threads:
+        used = set(threads.map(write, range(40)))
+    assert len(used) == 1
+    with database.read() as connection:
+        written = select(func.count()).where(tables.meta.c.key.like("n%"))
+        assert connection.scalar(written) == 40
     database.close()
