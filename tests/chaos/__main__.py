@@ -7,7 +7,7 @@ from typing import Final
 
 import click
 
-from hardware_sim.lab.report import Check, write_json
+from hardware_sim.lab.report import Check
 from shared import cli, logs
 from shared.clock import SystemClock
 from shared.errors import UsageError
@@ -22,12 +22,13 @@ from tests.chaos import (
     network,
     poison,
     power,
+    report,
     server_kills_report,
     soak,
     storage,
     trainer_kills,
 )
-from tests.chaos.chapter import Chapter, Stage, Told
+from tests.chaos.chapter import Chapter, Stage
 
 CHAPTERS: Final[tuple[Chapter, ...]] = (
     kills_report.CHAPTER,
@@ -57,7 +58,7 @@ CHAPTERS: Final[tuple[Chapter, ...]] = (
     "names",
     type=click.Choice([each.name for each in CHAPTERS]),
     multiple=True,
-    help="Only this one; repeatable.  [default: all]",
+    help="Only this one, keeping the others' last figures; repeatable.  [default: all]",
 )
 @click.option("--cycles", type=click.IntRange(1, 100_000), help="So many repetitions a chapter.")
 @click.option(
@@ -97,37 +98,33 @@ def chaos(
     Exit code 1 where a figure misses its limit.
     """
     clock = SystemClock()
-    begun_us = clock.monotonic_us()
     _made(out)
-    stages = {
-        chapter: Stage(
-            folder=_emptied(state / chapter.name),
+    wanted = [each for each in CHAPTERS if not names or each.name in names]
+    folders = {each.name: _emptied(state / each.name) for each in wanted}
+    pages = report.last(out, is_quick=quick) if names else {}
+    run: list[Check] = []
+    for chapter in wanted:
+        stage = Stage(
+            folder=folders[chapter.name],
             out=out,
             clock=clock,
             seed=seed,
             is_quick=quick,
             cycles=cycles,
         )
-        for chapter in CHAPTERS
-        if not names or chapter.name in names
-    }
-    told = {chapter: chapter.run(stage) for chapter, stage in stages.items()}
-    checks = [check for each in told.values() for check in each.checks]
-    write(told, checks, out, seconds=(clock.monotonic_us() - begun_us) / 1e6)
+        pages[chapter.name] = page = report.page_of(chapter, stage)
+        report.write(pages, CHAPTERS, out, is_quick=quick)
+        run += page.checks
+        missed = [check for check in page.checks if not check.met]
+        click.echo(f"{chapter.title}: {page.seconds:.0f} s, {len(missed)} missed", err=True)
+        for check in missed:
+            click.echo(f"  {_line(check)}", err=True)
     cli.emit(
-        {"report": str(out / "report.json"), "checks": [each.as_dict() for each in checks]},
+        {"report": str(out / "report.json"), "checks": [each.as_dict() for each in run]},
         as_json=as_json,
-        text="\n".join([*map(_line, checks), f"report: {out / 'report.md'}"]),
+        text="\n".join([*map(_line, run), f"report: {out / 'report.md'}"]),
     )
-    return 0 if all(check.met for check in checks) else 1
-
-
-def write(told: dict[Chapter, Told], checks: list[Check], out: Path, *, seconds: float) -> None:
-    """Write report.json and report.md into `out`."""
-    body: dict[str, object] = {chapter.name: each.body for chapter, each in told.items()}
-    write_json(out / "report.json", body, checks, seconds)
-    parts = [f"## {chapter.title}\n\n{each.text}" for chapter, each in told.items()]
-    (out / "report.md").write_text("\n\n".join(["# Chaos", *parts]) + "\n")
+    return 0 if all(check.met for check in run) else 1
 
 
 def _line(check: Check) -> str:
