@@ -69,7 +69,7 @@ BENCHES: Final = (
         quick=("--rounds", "1", "--batches", "100", "--rows", "50000"),
     ),
     Bench(name="bench_ingest_growth", what="ingest over size, rows, and one by one", quick=None),
-    Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "2")),
+    Bench(name="bench_bad_input", what="bad input and floods", quick=("--seconds", "2"), runs=3),
     Bench(
         name="bench_console",
         what="web console",
