@@ -8,7 +8,7 @@ from fleet_server import logbook
 from fleet_server.api.access import Guarded, Operator, Reader
 from fleet_server.api.bodies import Because
 from fleet_server.api.context import Context, Served
-from fleet_server.api.filters import RowId
+from fleet_server.api.filters import OfDevice, RowId
 from fleet_server.api.links import of_first
 from fleet_server.api.paging import Cursor, Limit, page
 from fleet_server.api.problems import documented
@@ -39,10 +39,15 @@ class Replayed:
     ),
 )
 def list_quarantine(
-    context: Served, _who: Reader, cursor: Cursor = 0, limit: Limit = 100
+    context: Served,
+    _who: Reader,
+    device: OfDevice = None,
+    cursor: Cursor = 0,
+    limit: Limit = 100,
 ) -> Page[QuarantineView]:
     """List the messages that were refused, with the reason."""
-    return page(context.queries.quarantine(after=cursor, limit=limit), limit)
+    found = context.queries.quarantine(device=device, after=cursor, limit=limit)
+    return page(found, limit)
 
 
 @router.get("/quarantine/{number}", responses=documented(404))

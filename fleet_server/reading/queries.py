@@ -141,11 +141,14 @@ class Queries:
         with self._database.read() as connection:
             return views(BatchView, page(connection, query, batches, after, limit))
 
-    def quarantine(self, *, after: int = 0, limit: int = 100) -> tuple[QuarantineView, ...]:
-        """Return the refused messages, without their bytes."""
+    def quarantine(
+        self, *, device: str | None = None, after: int = 0, limit: int = 100
+    ) -> tuple[QuarantineView, ...]:
+        """Return the refused messages, of all cars or of one, without their bytes."""
         columns = [column for column in quarantine.c if column.name != "body"]
+        query = select(*columns).where(*equal(quarantine, device=device))
         with self._database.read() as connection:
-            rows = page(connection, select(*columns), quarantine, after, limit)
+            rows = page(connection, query, quarantine, after, limit)
             return views(QuarantineView, rows)
 
     def models(

@@ -374,6 +374,16 @@ def test_refused_messages_are_shown_with_their_reason(
     assert "absurd" in item["reason"]
 
 
+def test_refused_messages_of_one_car_are_told_from_those_of_others(
+    fleet: Fleet, client: TestClient, login: Login
+) -> None:
+    fleet.add_car("car-2")
+    for device in ("car-1", "car-2"):
+        fleet.send(Batch(device=device, samples=(sample(1, device=device, label=1e7),)))
+    (item,) = client.get(f"{API}/quarantine?device=car-2", headers=login("viewer")).json()["items"]
+    assert item["device"] == "car-2"
+
+
 def test_metrics_count_what_is_stored(
     fleet: Fleet, client: TestClient, context: Context, login: Login
 ) -> None:
