@@ -53,7 +53,6 @@ class Evaluation:
         """Take the parts; nothing happens yet."""
         self._fleet, self._plan, self._clock = fleet, plan, clock
         self._tell, self._keep = tell, keep
-        self.book = Book(fleet.server)
 
     def run(
         self, phases: Sequence[Phase], deployment: str = "", done: Sequence[Done] = ()
@@ -85,6 +84,7 @@ class Evaluation:
             self._fleet.server.post("deployments", {"name": deployment, **_BEGUN})
         self._fleet.start_trainer()
         self._crew = Crew(self._fleet, deployment, self._tell, self._plan.seed)
+        self.book = Book(self._fleet.server)
         self._loops = Loops(self._fleet.server, self._crew, self._clock, self._tell)
         for name in CARS:
             self._crew.add(name)
