@@ -13,8 +13,10 @@ from hardware_sim.lab.evaluation.book import START, Mark
 from hardware_sim.lab.evaluation.crew import Crew, scene_of
 from hardware_sim.lab.evaluation.loops import Loops
 from hardware_sim.lab.evaluation.phases import PHASES, Plan
+from hardware_sim.lab.evaluation.protocol import Evaluation
 from hardware_sim.lab.evaluation.stretches import Done, Tell
 from hardware_sim.lab.evaluation.view import Board
+from hardware_sim.lab.fleet import Fleet
 from hardware_sim.lab.rest import Server
 from tests.hardware_sim.worlds import StillClock
 
@@ -29,8 +31,7 @@ class Answers:
         self.told: list[str] = []
 
     def all(self, path: str, **_query: object) -> Iterator[dict[str, Any]]:
-        assert path == "decisions"
-        return iter(self.decisions)
+        return iter(self.decisions if path == "decisions" else [])
 
     def post(self, path: str, body: dict[str, str]) -> None:
         self.told.append(path)
@@ -40,6 +41,26 @@ class Answers:
 def _loops(answers: Answers) -> Loops:
     server = cast("Server", answers)
     return Loops(server, cast("Crew", None), StillClock(), Tell())
+
+
+class Starting:
+    """A fleet whose server is another one once it is started, as a token comes only then."""
+
+    def __init__(self, server: Answers) -> None:
+        self.server, self._started = Answers([]), server
+
+    def start_server(self) -> None:
+        self.server = self._started
+
+    def __getattr__(self, _name: str) -> Any:
+        return lambda *_, **__: None
+
+
+def test_what_the_server_wrote_is_read_from_the_one_that_was_started() -> None:
+    decided = [{"kind": "retrain", "verdict": 7}]
+    evaluation = Evaluation(cast("Fleet", Starting(Answers(decided))), Plan(), StillClock(), Tell())
+    assert evaluation.run((), "yard") == []
+    assert evaluation.book.decisions(START) == decided
 
 
 @pytest.mark.parametrize(("number", "told"), [(11, ["drift/7/approve"]), (5, [])])
