@@ -72,7 +72,9 @@ def fitted(points: Sequence[tuple[float, float]]) -> Fit:
     exponent = float(x @ y / (x @ x))
     level = float(y.mean() - exponent * logs[:, 0].mean())
     off = np.abs(y - exponent * logs[:, 0] - level).max()
-    return Fit(exponent=exponent, factor=math.exp(level), off=math.exp(float(off)))
+    with np.errstate(over="ignore"):
+        factor, worst = np.exp([level, off])
+    return Fit(exponent=exponent, factor=float(factor), off=float(worst))
 
 
 def draw(axes: Axes, curve: Curve) -> None:

@@ -26,6 +26,12 @@ def test_a_power_law_is_found_again(sizes: list[float], exponent: float, factor:
     assert fit.off == pytest.approx(1.0, abs=1e-6)
 
 
+def test_a_line_that_meets_one_beyond_all_numbers_has_an_exponent_all_the_same() -> None:
+    fit = fitted([(2e11, 4e8), (3e11, 5e2)])
+    assert fit.exponent == pytest.approx(-33.5, abs=0.1)
+    assert fit.factor == math.inf
+
+
 @settings(deadline=None)
 @given(SIZES, st.data(), FACTORS, FACTORS)
 def test_units_do_not_change_the_exponent(
