@@ -1,7 +1,8 @@
 """The ways out: webhooks over HTTP, e-mail over SMTP; translates their faults.
 
 Laws:
-- a side that falls silent costs a few seconds;
+- a side that falls silent costs a few seconds, and one that drips its words a quarter of a minute
+  at the most: then its connection is cut;
 - an address or a name that a person wrote wrong fails its own deliveries and nothing else;
 - a redirect is not followed: who is told is who was named in the settings;
 - a secret (a mail password, the path of a webhook) is in no error text.
@@ -9,10 +10,14 @@ Laws:
 
 import http.client
 import smtplib
+import socket
 import ssl
-from contextlib import closing
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from fleet_server.settings import MailSettings, ServerSettings
@@ -23,6 +28,7 @@ from shared.errors import RefusedError, RetryLaterError, UsageError
 from shared.signing import SigningKey
 
 _TIMEOUT_S = 5.0
+_LONGEST_S = 15.0
 _GONE = 410
 _UNTOLD = (OSError, OverflowError, ValueError, http.client.HTTPException, smtplib.SMTPException)
 """What the standard library raises where nobody could be told; a ValueError (and so a
@@ -31,10 +37,11 @@ UnicodeError) where an address, a name or a password cannot be said at all."""
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook:
-    """Posts each alert to `url`, signed by `key`."""
+    """Posts each alert to `url`, signed by `key`, in at most `longest_s` from the connection on."""
 
     url: str
     key: SigningKey
+    longest_s: float = _LONGEST_S
 
     @property
     def name(self) -> str:
@@ -63,10 +70,10 @@ class Webhook:
             encrypted = parts.scheme == "https"
             kind = http.client.HTTPSConnection if encrypted else http.client.HTTPConnection
             path = parts.path or "/"
-            with closing(kind(parts.netloc, timeout=_TIMEOUT_S)) as connection:
-                connection.request(
-                    "POST", f"{path}?{parts.query}" if parts.query else path, body, headers
-                )
+            target = f"{path}?{parts.query}" if parts.query else path
+            connection = kind(parts.netloc, timeout=_TIMEOUT_S)
+            with closing(connection), _cut_after(self.longest_s, connection):
+                connection.request("POST", target, body, headers)
                 return connection.getresponse().status
         except _UNTOLD as error:
             raise RetryLaterError(f"no answer: {type(error).__name__}") from None
@@ -74,9 +81,10 @@ class Webhook:
 
 @dataclass(frozen=True, kw_only=True)
 class Mail:
-    """Sends each alert by e-mail."""
+    """Sends each alert by e-mail, in at most `longest_s` from the connection on."""
 
     settings: MailSettings
+    longest_s: float = _LONGEST_S
 
     @property
     def name(self) -> str:
@@ -110,9 +118,46 @@ class Mail:
     def _connect(self) -> smtplib.SMTP:
         host, port = self.settings.host, self.settings.port
         if self.settings.security == "tls":
-            context = _trust(self.settings)
-            return smtplib.SMTP_SSL(host, port, timeout=_TIMEOUT_S, context=context)
-        return smtplib.SMTP(host, port, timeout=_TIMEOUT_S)
+            return _EncryptedServer(self.longest_s, host, port, context=_trust(self.settings))
+        return _Server(self.longest_s, host, port)
+
+
+class _Server(smtplib.SMTP):
+    """A mail server whose connection is cut after `longest_s`, in its greeting, too."""
+
+    def __init__(self, longest_s: float, host: str, port: int, **how: Any) -> None:
+        self._cutting = ExitStack()
+        self._cutting.enter_context(_cut_after(longest_s, self))
+        super().__init__(host, port, timeout=_TIMEOUT_S, **how)
+
+    def close(self) -> None:
+        """Close the connection: nothing is left to cut."""
+        self._cutting.close()
+        super().close()
+
+
+class _EncryptedServer(_Server, smtplib.SMTP_SSL):
+    """The same, encrypted from its first word on."""
+
+
+@contextmanager
+def _cut_after(
+    longest_s: float, connection: http.client.HTTPConnection | smtplib.SMTP
+) -> Iterator[None]:
+    """Cut what the block waits for: a time-out of a socket counts each wait by itself."""
+
+    def cut() -> None:
+        if (line := connection.sock) is not None:
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(longest_s, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def channels(settings: ServerSettings, key: SigningKey) -> tuple[Channel, ...]:

@@ -1,7 +1,10 @@
 """What the tests of telling share: a receiver of webhooks, an alert, and one turn of the teller."""
 
 import base64
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 from fleet_server.releases.online import OnlineRepository
@@ -34,6 +37,32 @@ class Hook:
     answers: list[int] = field(default_factory=list)
     received: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     url: str = ""
+
+
+@contextmanager
+def dripping(first: bytes) -> Iterator[int]:
+    """Give the port of a receiver that says `first` and then a byte now and then, and never ends.
+
+    Each byte comes long before anyone's patience for one is over.
+    """
+    over = threading.Event()
+
+    def drip(listener: socket.socket) -> None:
+        caller, _ = listener.accept()
+        with closing(caller):
+            try:
+                caller.sendall(first)
+                while not over.wait(0.02):
+                    caller.sendall(b"x")
+            except OSError:
+                return
+
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        thread = threading.Thread(target=drip, args=(listener,))
+        thread.start()
+        yield listener.getsockname()[1]
+        over.set()
+        thread.join()
 
 
 def raised(fleet: Fleet, cause: Cause = CAUSE) -> int:

@@ -24,7 +24,7 @@ from fleet_server.telling.channels import Mail, Webhook, channels
 from hardware_sim.lab.fleet import free_port
 from shared.errors import RetryLaterError, UsageError
 from tests.fleet_server.fleet import DEPLOYMENT, START_US, Fleet
-from tests.fleet_server.telling.telling import CAUSE, KEY, raised, teller_of, turn
+from tests.fleet_server.telling.telling import CAUSE, KEY, dripping, raised, teller_of, turn
 
 
 class Postbox:
@@ -198,3 +198,11 @@ def test_channels_are_those_that_were_set_up() -> None:
         KEY,
     )
     assert [type(each) for each in both] == [Webhook, Mail]
+
+
+@pytest.mark.parametrize("first", [b"220 ", b"220 here\r\n250-"])
+def test_a_mail_server_that_drips_its_words_is_cut_off(fleet: Fleet, first: bytes) -> None:
+    number = raised(fleet)
+    (alert,) = alerts.listed(fleet.database, number=number)
+    with dripping(first) as port, pytest.raises(RetryLaterError, match="the mail server"):
+        Mail(settings=_mail(port), longest_s=0.2).tell(alert, START_US)

@@ -17,6 +17,7 @@ from tests.fleet_server.telling.telling import (
     KEY,
     Hook,
     check_signature,
+    dripping,
     raised,
     teller_of,
     turn,
@@ -62,6 +63,22 @@ def test_a_webhook_that_fails_is_tried_again_ever_later_in_the_same_words(
     assert len({headers["webhook-id"] for _, headers, _ in hook.received}) == 1
     (view,) = alerts.listed(fleet.database)
     assert (view.deliveries[0].attempts, view.deliveries[0].problem) == (4, "")
+
+
+def test_a_receiver_that_drips_its_answer_is_cut_off(fleet: Fleet) -> None:
+    number = raised(fleet)
+    (alert,) = alerts.listed(fleet.database, number=number)
+    with dripping(b"HTTP/1.1 ") as port:
+        hook = Webhook(url=f"http://127.0.0.1:{port}/", key=KEY, longest_s=0.2)
+        with pytest.raises(RetryLaterError, match="no answer"):
+            hook.tell(alert, START_US)
+
+
+def test_a_receiver_that_said_yes_and_then_drips_has_taken_it(fleet: Fleet) -> None:
+    number = raised(fleet)
+    (alert,) = alerts.listed(fleet.database, number=number)
+    with dripping(b"HTTP/1.1 200 OK\r\nx-") as port:
+        Webhook(url=f"http://127.0.0.1:{port}/", key=KEY, longest_s=0.2).tell(alert, START_US)
 
 
 def test_what_cannot_be_told_is_given_up_after_a_day_and_says_so(fleet: Fleet) -> None:
