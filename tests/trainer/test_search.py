@@ -127,6 +127,7 @@ def test_processes_search_together_and_the_best_goes_on_to_the_end(searched: Sea
 @pytest.mark.usefixtures("_prepared")
 def test_what_a_search_found_is_made_again_by_a_plain_fit_to_the_byte(searched: Searched) -> None:
     from trainer.pipeline import kept
+    from trainer.pipeline.doing import do
     from trainer.pipeline.reproduce import reproduce
     from trainer.pipeline.run import Run, find
 
@@ -142,9 +143,9 @@ def test_what_a_search_found_is_made_again_by_a_plain_fit_to_the_byte(searched: 
         on_round=lambda _round: None,
         snapshots=home.folder / "datasets",
     )
-    run.do(find("fit"))
+    do(run, find("fit"))
     assert folder.read("network.npz") == folder.read(f"search/trial-{found.best}/network.npz")
-    run.do(find("quantise"))
+    do(run, find("quantise"))
     # Its processes had one thread each and stood still on the way; this one has two and does not.
     made = reproduce(home, folder.path.parent.name, clock=SystemClock(), tell=lambda _: None)
     assert made.is_identical

@@ -16,6 +16,7 @@ from trainer.learning.rounds import Round
 from trainer.notebook.board import Board
 from trainer.notebook.live import Live
 from trainer.pipeline import kept
+from trainer.pipeline.doing import do
 from trainer.pipeline.folder import RunFolder
 from trainer.pipeline.kept import Begun, Rounds
 from trainer.pipeline.pipeline import Studio
@@ -97,7 +98,7 @@ def _do(
         snapshots=studio.home.folder / "datasets",
     )
     for each in todo:
-        run.do(each)
+        do(run, each)
     board.told(begun.asked, _results(folder))
     board.close()
 

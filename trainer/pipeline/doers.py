@@ -1,7 +1,7 @@
-"""What each step does: reads what earlier steps kept, makes its own files. `run` alone calls it."""
+"""What each step does: reads what earlier steps kept, makes its own files; `doing` calls it."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
@@ -14,14 +14,12 @@ from trainer.pipeline import kept
 from trainer.pipeline import manifest as manifests
 from trainer.pipeline.kept import Gates
 from trainer.pipeline.progress import BEGINS, Progress
+from trainer.pipeline.run import Run
 from trainer.search import space, study
 from trainer.search.plan import Plan
 
-if TYPE_CHECKING:
-    from trainer.pipeline.run import Run
 
-
-def _split(run: "Run") -> None:
+def _split(run: Run) -> None:
     chosen = run.settings
     made = splitting.split(
         run.dataset,
@@ -32,7 +30,7 @@ def _split(run: "Run") -> None:
     kept.keep_split(run.folder, made, run.dataset)
 
 
-def _search(run: "Run") -> None:
+def _search(run: Run) -> None:
     order = run.begun.order
     found = study.search(
         run.folder,
@@ -59,7 +57,7 @@ def _search(run: "Run") -> None:
     run.folder.keep_json("settings.json", found.settings)
 
 
-def _fit(run: "Run") -> None:
+def _fit(run: Run) -> None:
     if study.take_winner(run.folder, run.settings):
         return
     unit = run.dataset.task.unit
@@ -89,7 +87,7 @@ def _fit(run: "Run") -> None:
     kept.keep_fitted(run.folder, fitted)
 
 
-def _quantise(run: "Run") -> None:
+def _quantise(run: Run) -> None:
     train = kept.read_split(run.folder).train
     network = kept.read_network(run.folder, run.dataset.task, run.settings)
     shown = train[quantise.representative(run.dataset.strata(train), seed=run.settings.seed)]
@@ -98,7 +96,7 @@ def _quantise(run: "Run") -> None:
     run.folder.keep("model/model.tflite", model)
 
 
-def _evaluate(run: "Run") -> None:
+def _evaluate(run: Run) -> None:
     split = kept.read_split(run.folder)
     rows = split.test
     held = evaluate.held_out(run.dataset, rows)
@@ -131,7 +129,7 @@ def _evaluate(run: "Run") -> None:
     )
 
 
-def _manifest(run: "Run") -> None:
+def _manifest(run: Run) -> None:
     judged, order = kept.read_judgement(run.folder), run.begun.order
     manifest = manifests.build(
         run.folder.read("model/model.tflite"),
@@ -147,7 +145,7 @@ def _manifest(run: "Run") -> None:
     run.folder.keep("model/manifest.json", manifest.to_json().encode())
 
 
-def _gates(run: "Run") -> None:
+def _gates(run: Run) -> None:
     task, manifest = run.dataset.task, kept.read_manifest(run.folder)
     labels = run.dataset.labels[kept.read_split(run.folder).test] * task.span + task.low
     findings = gates.ask_all(
@@ -164,7 +162,7 @@ def _gates(run: "Run") -> None:
     run.folder.keep_json("gates.json", Gates(refusal=gates.refusal(findings), findings=findings))
 
 
-def _card(run: "Run") -> None:
+def _card(run: Run) -> None:
     told = card.Told(
         begun=run.begun,
         settings=run.settings,
@@ -180,7 +178,7 @@ def _card(run: "Run") -> None:
         run.folder.keep(f"model/{name}", body)
 
 
-DOERS: Final[Mapping[str, Callable[["Run"], None]]] = {
+DOERS: Final[Mapping[str, Callable[[Run], None]]] = {
     "split": _split,
     "search": _search,
     "fit": _fit,

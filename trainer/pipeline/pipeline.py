@@ -26,6 +26,7 @@ from trainer.notebook.board import EXAMPLES, Board
 from trainer.notebook.live import Live
 from trainer.notebook.tracking import Notebook
 from trainer.pipeline import kept, steps
+from trainer.pipeline.doing import do_all
 from trainer.pipeline.folder import RunFolder
 from trainer.pipeline.kept import Begun, Gates, Order
 from trainer.pipeline.progress import Progress, Tell
@@ -185,7 +186,7 @@ def _do(studio: Studio, begun: Begun, dataset: Dataset, tell: Tell) -> Trained:
         callbacks=(board.callback(),),
         snapshots=studio.home.folder / "datasets",
     )
-    run.do_all()
+    do_all(run)
     trained = finished(folder)
     _note(studio.notebook, run, trained, board)
     return trained

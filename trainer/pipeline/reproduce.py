@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 from shared.clock import Clock
 from trainer.home import Home
 from trainer.notebook import environment
+from trainer.pipeline.doing import do
 from trainer.pipeline.folder import RunFolder
 from trainer.pipeline.kept import Begun
 from trainer.pipeline.progress import Tell
@@ -61,7 +62,7 @@ def reproduce(home: Home, run_id: str, *, clock: Clock, tell: Tell) -> Reproduct
             snapshots=home.folder / "datasets",
         )
         for step in _MADE_AGAIN:
-            run.do(find(step))
+            do(run, find(step))
         return Reproduction(
             run_id=run_id,
             kept=folder.digest("model/model.tflite"),

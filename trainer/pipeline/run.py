@@ -1,13 +1,10 @@
-"""A run: does the steps of the table, one by one, in its folder.
+"""A run: its folder, its data, who is told; `doing` does its steps.
 
 Laws:
-- a step is done once: where the record says so, its outputs are whole and its inputs and settings
-  are the same, it is passed over, so that a run that was cut short is gone on with;
-- a step's outputs are on the disk before the record that names them;
-- whoever is told may end the run by raising.
+- what is in force and what was done is read from the folder each time: a step may change it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,11 +14,10 @@ from shared.clock import Clock
 from shared.errors import UsageError
 from trainer.data.dataset import Dataset
 from trainer.learning.rounds import Round
-from trainer.pipeline.doers import DOERS
 from trainer.pipeline.folder import RunFolder
 from trainer.pipeline.kept import Begun
-from trainer.pipeline.progress import BEGINS, Progress, Tell
-from trainer.pipeline.steps import DATASET, STEPS, Done, Step, parameters
+from trainer.pipeline.progress import Tell
+from trainer.pipeline.steps import STEPS, Done, Step
 from trainer.settings import TrainingSettings
 
 
@@ -49,59 +45,6 @@ class Run:
     def settings(self) -> TrainingSettings:
         """The settings in force: those asked for, or those that a search has found."""
         return self.folder.read_json("settings.json", TrainingSettings)
-
-    def do_all(self) -> None:
-        """Do every step that is not done.
-
-        Raises:
-            RefusedError: training diverged, or the converted file is not what it must be.
-            RetryLaterError: the run's folder cannot be written.
-        """
-        for step in STEPS:
-            if self.begun.order.trials or not step.optional:
-                self.do(step)
-
-    def do(self, step: Step) -> None:
-        """Do `step`, unless it is done already.
-
-        Raises:
-            UsageError: a step before it has not been done.
-            RefusedError: training diverged, or the converted file is not what it must be.
-            RetryLaterError: the run's folder cannot be written.
-        """
-        inputs = {name: self._digest(name) for name in step.reads}
-        heeded = parameters(step, self.settings)
-        if self._is_done(step, inputs, heeded):
-            return
-        message = step.what if step.name != "split" else f"{len(self.dataset)} pairs"
-        self.tell(Progress(stage=step.name, fraction=BEGINS[step.name], message=message))
-        begun_us = self.clock.monotonic_us()
-        DOERS[step.name](self)
-        self._record(
-            Done(
-                name=step.name,
-                inputs=inputs,
-                outputs={name: self._digest(name) for name in step.makes},
-                parameters=heeded,
-                seconds=(self.clock.monotonic_us() - begun_us) / 1e6,
-            )
-        )
-
-    def _digest(self, name: str) -> str:
-        return self.dataset.sha256 if name == DATASET else self.folder.digest(name)
-
-    def _is_done(self, step: Step, inputs: Mapping[str, str], heeded: Mapping[str, str]) -> bool:
-        done = {each.name: each for each in done_steps(self.folder)}.get(step.name)
-        if done is None or (done.inputs, done.parameters) != (inputs, heeded):
-            return False
-        return all(
-            self.folder.has(name) and self.folder.digest(name) == digest
-            for name, digest in done.outputs.items()
-        )
-
-    def _record(self, done: Done) -> None:
-        earlier = [each for each in done_steps(self.folder) if each.name != done.name]
-        self.folder.keep_json("steps.json", [*earlier, done])
 
 
 def done_steps(folder: RunFolder) -> list[Done]:
