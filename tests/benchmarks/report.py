@@ -156,6 +156,7 @@ def plot_limits(shares: Sequence[tuple[str, float]], path: Path) -> None:
     axes.set_yticks(range(len(shares)), [name for name, _ in shares], fontsize=7)
     axes.axvline(1.0, color="#333333", linewidth=1)
     axes.set_xlim(0.0, 2.0)
+    axes.set_ylim(-0.7, len(shares) - 0.3)
     axes.invert_yaxis()
     axes.set_xlabel("share of its limit (1: just met)", fontsize=8)
     figure.savefig(path, dpi=110, metadata={"Software": None})

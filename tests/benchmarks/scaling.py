@@ -96,5 +96,5 @@ def draw(axes: Axes, curve: Curve) -> None:
     axes.set_title(curve.name, fontsize=8)
     axes.set_xlabel(curve.x, fontsize=8)
     axes.set_ylabel(curve.y, fontsize=8)
-    axes.tick_params(labelsize=7)
-    axes.legend(fontsize=7)
+    axes.tick_params(which="both", labelsize=7)
+    axes.legend(fontsize=7, framealpha=0.6)
