@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from fleet_server.drift.reference import FEWEST_INSIDE, Reference, Rows
-
-Doubles = npt.NDArray[np.float64]
+from fleet_server.drift.comparison import FEWEST_INSIDE, Rows
+from fleet_server.drift.norms import Bools, Doubles
+from fleet_server.drift.reference import Reference
 
 PERMUTATIONS: Final = 999
 FEWEST_REFERENCE: Final = 8
@@ -116,7 +115,7 @@ def permuted(reference: Doubles, window: Doubles, draws: Draws) -> Tested:
     )
 
 
-def _usable(table: Doubles) -> npt.NDArray[np.bool_]:
+def _usable(table: Doubles) -> Bools:
     share: Doubles = np.isnan(table).mean(axis=0) if len(table) else np.ones(table.shape[1])
     return np.asarray(share <= 0.5)
 

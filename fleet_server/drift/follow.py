@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from fleet_server.drift import families, naming, reference, watch
+from fleet_server.drift import comparison, families, naming, reference, watch
 from fleet_server.drift.families import FEWEST_REFERENCE, FEWEST_WINDOW, Tested
 from fleet_server.drift.naming import Finding
 from fleet_server.drift.reference import Built, Reference
@@ -159,7 +159,7 @@ def _compare(track: Track, numbers: Sequence[int], settings: Settings, memory: M
     built = memory.built.get(
         first, lambda: reference.build(memory.recall(first), track.watch.reference)
     )
-    rows = reference.compare(built.norms, window)
+    rows = comparison.compare(built.norms, window)
     tested = families.judge(built, rows, seed=track.watch.manoeuvres)
     return _Compared(window=window, reference=built, tested=tested)
 

@@ -13,16 +13,9 @@ from typing import Final
 
 import numpy as np
 
-from fleet_server.drift.reference import (
-    SUPPORT,
-    Doubles,
-    Norms,
-    Placed,
-    Reference,
-    ends_of,
-    line_of,
-    mean_residual,
-)
+from fleet_server.drift.comparison import SUPPORT, Placed
+from fleet_server.drift.norms import Doubles, Norms
+from fleet_server.drift.reference import Reference, ends_of, line_of, mean_residual
 from fleet_server.drift.summaries import CELLS, CHARACTERISTICS, Summary
 
 TOLD: Final = 3

@@ -26,11 +26,12 @@ from typing import Final, Literal
 
 import numpy as np
 
-from fleet_server.drift import moves
-from fleet_server.drift import reference as norms_of
+from fleet_server.drift import comparison, moves
+from fleet_server.drift.comparison import Placed
 from fleet_server.drift.families import Tested
 from fleet_server.drift.moves import Moved
-from fleet_server.drift.reference import Placed, Reference
+from fleet_server.drift.norms import cells_of
+from fleet_server.drift.reference import Reference
 from fleet_server.drift.summaries import Summary
 
 Cause = Literal[
@@ -77,7 +78,7 @@ _PLACES: Final = {"appearance": "appearance", "concept": "inside", "label": "lab
 """The families in the table's order, and the pictures in which each shows."""
 
 _KINDS: Final = ("label", "appearance", "inside")
-"""Names of `reference.LABEL`, `APPEARANCE` and `INSIDE`, in their order."""
+"""Names of `comparison.LABEL`, `APPEARANCE` and `INSIDE`, in their order."""
 
 _LEAST_SIZES: Final = {"appearance": 3.0}
 """Pooled deviations that count as a move: pictures always differ a little, with the daylight."""
@@ -128,7 +129,7 @@ def name(
     `symptoms` are those that the sensor shows; `is_whole` says that no more manoeuvres are waited
     for.
     """
-    placed = [norms_of.placed(reference.norms, norms_of.cells_of(each)) for each in window]
+    placed = _placed(reference, window)
     shares = _shares(placed)
     p_values = {family: each.p_value for family, each in tested.items()}
     moved = moves.characteristics(reference.norms, placed)
@@ -142,6 +143,10 @@ def name(
         moved=tuple(moved[: moves.TOLD]) if _has_moved(tested, "appearance") else (),
         numbers=numbers,
     )
+
+
+def _placed(reference: Reference, window: Sequence[Summary]) -> list[Placed]:
+    return [comparison.placed(reference.norms, cells_of(each)) for each in window]
 
 
 def _cause(
@@ -206,7 +211,7 @@ def change(
     families: Sequence[str],
 ) -> tuple[str, dict[str, object]]:
     """Return what changed without harm, in words, and the numbers behind them."""
-    placed = [norms_of.placed(reference.norms, norms_of.cells_of(each)) for each in window]
+    placed = _placed(reference, window)
     moved = moves.characteristics(reference.norms, placed)
     finding = Finding(
         cause="unnamed",

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from fleet_server.drift import reference
-from fleet_server.drift.reference import Norm
+from fleet_server.drift.norms import Doubles, Norm
 from fleet_server.drift.summaries import CELLS, CHARACTERISTICS, Summary
 from shared.task import Task
 
@@ -74,7 +74,7 @@ def _stretches(norm: Norm, task: Task) -> tuple[Stretch, ...]:
     )
 
 
-def _by_name(row: reference.Doubles) -> dict[str, float]:
+def _by_name(row: Doubles) -> dict[str, float]:
     named = zip(CHARACTERISTICS, row.tolist(), strict=True)
     return {name: value for name, value in named if np.isfinite(value)}
 

@@ -130,6 +130,11 @@ class Summary(msgspec.Struct, kw_only=True, gc=False):
                 self.silent += 1
         self._place(label, estimate, sample.characteristics)
 
+    @property
+    def distances(self) -> Sums:
+        """The labels; of a car without a sensor, the estimates."""
+        return self.labels if self.labels.samples else self.estimates
+
     def _judge(self, label: float, estimate: float | None) -> None:
         self.labels.add(label)
         if self.last is not None:
@@ -150,7 +155,8 @@ class Summary(msgspec.Struct, kw_only=True, gc=False):
     def _place(
         self, label: float | None, estimate: float | None, seen: Characteristics | None
     ) -> None:
-        number = self._stretch(label) * SIDE + self._stretch(estimate)
+        low, span = self.low, self.span
+        number = stretch_of(label, low, span) * SIDE + stretch_of(estimate, low, span)
         cell = self.cells.get(number)
         if cell is None:
             cell = self.cells[number] = Cell()
@@ -173,10 +179,15 @@ class Summary(msgspec.Struct, kw_only=True, gc=False):
             sums[7] += seen.texture
             sums[8] += seen.keypoints
 
-    def _stretch(self, value: float | None) -> int:
-        if value is None:
-            return CELLS
-        return min(max(int((value - self.low) / self.span * CELLS), 0), CELLS - 1)
+
+def stretch_of(value: float | None, low: float, span: float) -> int:
+    """Return the stretch that `value` lies in, the nearest where beyond; `CELLS` stands for none.
+
+    `low` and `span` are the range's, in the same unit.
+    """
+    if value is None:
+        return CELLS
+    return min(max(int((value - low) / span * CELLS), 0), CELLS - 1)
 
 
 def by_label(summary: Summary) -> dict[int, Cell]:

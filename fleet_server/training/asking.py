@@ -20,9 +20,9 @@ from sqlalchemy import Connection, Row, select
 
 from fleet_server import logbook
 from fleet_server.cars import commanding
-from fleet_server.drift import reference
-from fleet_server.drift.reference import Norms
-from fleet_server.drift.summaries import CELLS, Summary
+from fleet_server.drift import comparison, norms
+from fleet_server.drift.norms import Norms
+from fleet_server.drift.summaries import Summary, stretch_of
 from fleet_server.storage import drift_store, situation, trust
 from fleet_server.storage.database import Change
 from fleet_server.storage.drift_tables import verdicts
@@ -143,27 +143,30 @@ def _candidates(
         .limit(_LOOKED_AT)
     )
     bodies = connection.scalars(query).all()
-    norms = _norms(connection, verdict) if bodies else None
+    known = _norms(connection, verdict) if bodies else None
     for each in map(_decoder.decode, bodies):
-        yield _candidate(each, verdict.model, task, norms)
+        yield _candidate(each, verdict.model, task, known)
 
 
 def _norms(connection: Connection, verdict: Row[Any]) -> Norms | None:
     numbers = drift_store.reference_of(connection, verdict)
-    return reference.build(drift_store.recall(connection, numbers), 0.0).norms if numbers else None
+    if not numbers:
+        return None
+    cells = [norms.cells_of(each) for each in drift_store.recall(connection, numbers)]
+    return norms.of(cells, error=0.0)
 
 
-def _candidate(sample: Sample, model: str, task: Task, norms: Norms | None) -> Candidate:
+def _candidate(sample: Sample, model: str, task: Task, known: Norms | None) -> Candidate:
     alone = Summary(device=sample.device, deployment="", model=model, low=task.low, span=task.span)
     alone.add(sample)
-    placed = None if norms is None else reference.placed(norms, reference.cells_of(alone))
+    placed = None if known is None else comparison.placed(known, norms.cells_of(alone))
     return Candidate(
         device=sample.device,
         boot=sample.boot,
         sequence=sample.sequence,
-        stretch=_stretch(sample.label or 0.0, task),
+        stretch=stretch_of(sample.label or 0.0, task.low, task.span),
         residual=alone.errors.total,
-        is_outside=placed is not None and bool((placed.place != reference.INSIDE).any()),
+        is_outside=placed is not None and bool((placed.place != comparison.INSIDE).any()),
     )
 
 
@@ -174,11 +177,7 @@ def _held(connection: Connection, deployment: str, since: int, task: Task) -> Co
         .where(samples.c.deployment == deployment, samples.c.id >= since)
         .limit(_LOOKED_AT)
     )
-    return Counter(_stretch(label, task) for label in connection.scalars(query))
-
-
-def _stretch(label: float, task: Task) -> int:
-    return min(max(int((label - task.low) / task.span * CELLS), 0), CELLS - 1)
+    return Counter(stretch_of(label, task.low, task.span) for label in connection.scalars(query))
 
 
 def _order(
