@@ -16,6 +16,7 @@ from device.agent.enrolment import Enrolment
 from device.agent.obeying import Obeying
 from device.agent.operators import OperatorKeys
 from device.agent.presence import Presences
+from device.agent.progress import Progress
 from device.agent.status import NO_BOOT, is_news, make_status
 from device.agent.updating import Updating
 from device.agent.uploading import Uploading
@@ -94,11 +95,15 @@ class Agent:
             home=home,
             journal=journal,
             task=enrolment.task,
-            device=self._device,
             clock=clock,
             rng=rng,
-            boot=lambda: presences.boot,
-            is_discreet=lambda: self.uploading.level == "none",
+            progress=Progress(
+                journal=journal,
+                device=self._device,
+                clock=clock,
+                boot=lambda: presences.boot,
+                is_discreet=lambda: self.uploading.level == "none",
+            ),
         )
         self.watching = Watching(home, journal, self.updating)
         self._operators = OperatorKeys(home.operators, self._server_key, clock)
@@ -249,11 +254,12 @@ class Agent:
         return [Publish(topic=topic, payload=codec.encode(status), retained=True)]
 
     def _faults(self) -> tuple[str, ...]:
-        state = self.updating.state
+        progress = self.updating.progress
+        state = progress.state.state
         faults = (
             f"update waits: {self.updating.trouble}" if self.updating.trouble else "",
-            f"model refused: {self.updating.reason}" if state.state == "refused" else "",
-            f"model rolled back: {self.updating.reason}" if state.state == "rolled_back" else "",
+            f"model refused: {progress.reason}" if state == "refused" else "",
+            f"model rolled back: {progress.reason}" if state == "rolled_back" else "",
             # The measured error is manoeuvre data.
             self.watching.fault if self.uploading.level != "none" else "",
             f"messages refused: {self.refused}" if self.refused else "",

@@ -1,19 +1,16 @@
-"""Carries out `device.update`: saves each state, does its work, tells the server.
+"""Carries out `device.update`: goes from state to state, and does the work of each.
 
 Laws:
 - a state is in the journal before its work begins;
 - what fails in passing (disk, metadata not there yet) is tried again later and named in `trouble`;
 - the slot is pointed at a model by one transaction, and drive is only nudged to look;
-- whether a candidate is better is decided here, with no network; the evidence goes out with the
-  next report, but for what the owner lets nobody know: measured errors are manoeuvre data.
+- whether a candidate is better is decided here, with no network.
 """
 
 import logging
 import random
-from collections.abc import Callable
 from dataclasses import replace
 
-from device.agent import update_report
 from device.agent.effects import (
     Effect,
     ProbeEnded,
@@ -24,12 +21,13 @@ from device.agent.effects import (
 )
 from device.agent.fetching import Fetching
 from device.agent.holding import Holding
+from device.agent.progress import Progress
 from device.agent.releases import SignedRelease
 from device.agent.trying import Closed, Trying, conclusion
 from device.home import Home
 from device.journal import Journal
 from device.update import table, wish
-from device.update.saved import Saved, dump, is_tried, load
+from device.update.saved import Saved, is_tried
 from device.update.table import (
     Better,
     Damaged,
@@ -60,43 +58,23 @@ class Updating:
         home: Home,
         journal: Journal,
         task: Task,
-        device: str,
         clock: Clock,
         rng: random.Random,
-        boot: Callable[[], str],
-        is_discreet: Callable[[], bool] = lambda: False,
+        progress: Progress,
     ) -> None:
-        """Take up the saved state; its work begins with `start`.
-
-        `is_discreet` tells whether no manoeuvre data may leave the car.
-        """
+        """Begin where `progress` is; its work begins with `start`."""
         self._journal = journal
         self._holding = Holding(home, journal, task)
-        self._device = device
         self._clock = clock
-        self._boot = boot
-        self._is_discreet = is_discreet
         self._fetching = Fetching(home, clock, rng)
         self._retry_at_us: int | None = None
-        self._saved = load(journal.update_state())
-        self._told = self._saved.number
+        self.progress = progress
         self.trying = Trying(home, journal, task, clock)
         self.trouble = ""
 
     @property
-    def state(self) -> Saved:
-        """The state in the journal."""
-        return self._saved
-
-    @state.setter
-    def state(self, saved: Saved) -> None:
-        """Take up a state that was put into the journal together with what led to it."""
-        self._saved = saved
-
-    @property
-    def reason(self) -> str:
-        """Why the update is in its state, as far as others may know."""
-        return update_report.reason(self._saved, is_discreet=self._is_discreet())
+    def _saved(self) -> Saved:
+        return self.progress.state
 
     @property
     def needs_metadata(self) -> bool:
@@ -108,24 +86,13 @@ class Updating:
         self._holding.throw_away_damaged()
         resumed = table.resume(self._saved)
         if resumed != self._saved:
-            self._save(resumed)
+            self.progress.save(resumed)
         return self._work()
-
-    def report(self) -> list[Effect]:
-        """Tell the server the present state; also on every connection, since reports get lost."""
-        self._told = self._saved.number
-        return update_report.report(
-            self._saved,
-            device=self._device,
-            boot=self._boot(),
-            clock=self._clock,
-            is_discreet=self._is_discreet(),
-        )
 
     def connected(self) -> list[Effect]:
         """Report, and ask again for what the last connection did not bring."""
         self._fetching.connected()
-        return [*self.report(), *self._ask()]
+        return [*self.progress.report(), *self._ask()]
 
     def disconnected(self) -> None:
         """Forget what was asked for."""
@@ -138,9 +105,9 @@ class Updating:
         if moved is None:
             return []
         left = self._leave()
-        self._save(moved)
+        self.progress.save(moved)
         logger.info("update_wish target=%s was=%s", moved.target, before.state)
-        return [*left, *self.report(), *self._work()]
+        return [*left, *self.progress.report(), *self._work()]
 
     def metadata(self, message: ReleaseMetadata) -> list[Effect]:
         """Take the newest release metadata."""
@@ -178,7 +145,8 @@ class Updating:
     def learnt(self, closed: Closed) -> Saved | None:
         """Return the state after a manoeuvre, or None where it tells nothing.
 
-        Whoever saves it in the transaction that consumes the manoeuvre sets `state` then.
+        Whoever saves it in the transaction that consumes the manoeuvre gives it to
+        `progress.take_up` then.
         """
         desired = self._journal.desired()
         harmed = closed.harmed or (desired is not None and desired.harm)
@@ -193,33 +161,24 @@ class Updating:
         """
         watched = self.trying.look(self._saved)
         if watched != self._saved:
-            self._save(watched)
+            self.progress.save(watched)
         event = conclusion(self._saved)
         if event is not None:
             return self._apply(event)
         # How two arms do is told manoeuvre by manoeuvre: the fleet decides between them.
-        return self.report() if self._saved.number != self._told else []
+        return [] if self.progress.is_told else self.progress.report()
 
     def _apply(self, event: Event) -> list[Effect]:
         moved = table.advance(self._saved, event)
         if moved is None:
             return []
         left = self._leave() if isinstance(event, table.Failed) else []
-        self._save(moved)
+        self.progress.save(moved)
         settled: list[Effect] = []
         if isinstance(event, table.Kept):
             self._journal.settle_slots()
             settled = [ToDrive(what="model")]
-        return [*left, *settled, *self.report(), *self._work()]
-
-    def _save(self, moved: Saved) -> None:
-        self._journal.set_update_state(dump(moved))
-        is_news = moved.number != self._saved.number
-        self._saved = moved
-        if is_news:
-            logger.info(
-                "update_state state=%s target=%s reason=%r", moved.state, moved.target, moved.reason
-            )
+        return [*left, *settled, *self.progress.report(), *self._work()]
 
     def _work(self) -> list[Effect]:
         """Do the present state's work; every one of these may be done again."""
@@ -280,8 +239,8 @@ class Updating:
         moved = table.advance(self._saved, event)
         if moved is None:
             return []
-        self._save(moved)
-        return self.report()
+        self.progress.save(moved)
+        return self.progress.report()
 
     def _have_all(self) -> list[Effect]:
         return self._apply(Fetched(target=self._saved.target or ""))
@@ -304,7 +263,7 @@ class Updating:
             return self._apply(Better(target=target, reason="nothing in service", evidence={}))
         begun = self.trying.begin_trial(self._saved)
         if begun != self._saved:
-            self._save(begun)
+            self.progress.save(begun)
         self._journal.stage_slot(model, self._saved.release_seq)
         self._holding.tidy()
         return [ToDrive(what="model")]

@@ -137,7 +137,7 @@ class Watching:
         )
         self._kept = kept
         if learnt is not None:
-            self._updating.state = learnt
+            self._updating.progress.take_up(learnt)
         return is_alarm
 
     def _watch(self) -> Watch | None:

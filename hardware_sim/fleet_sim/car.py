@@ -191,7 +191,7 @@ class Car:
     def _has_reason_to_stay(self, trip: "_Trip", now_us: int) -> bool:
         if now_us - trip.woke_us >= AWAKE_US:
             return False
-        is_busy = now_us < trip.stays_until_us or trip.agent.updating.state.state in _BUSY
+        is_busy = now_us < trip.stays_until_us or trip.agent.updating.progress.state.state in _BUSY
         return trip.reel is not None or is_busy or not trip.agent.is_settled
 
     def _sleep(self, trip: "_Trip") -> None:

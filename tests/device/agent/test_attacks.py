@@ -392,7 +392,7 @@ def test_a_signed_length_that_lies_about_its_pieces_ends_in_a_refusal(attacked: 
     for _ in range(3):
         attacked.attack(metadata, target=target, model=NEW)
     assert "not the signed one" in attacked.faults()
-    assert attacked.car.agent.updating.state.state == "refused"
+    assert attacked.car.agent.updating.progress.state.state == "refused"
 
 
 def test_an_older_release_offered_by_the_servers_own_keys_is_refused(attacked: Attacked) -> None:
@@ -416,7 +416,7 @@ def test_what_the_owner_withdrew_is_not_taken_and_lets_an_older_one_in(attacked:
     assert attacked.serving == sha256_hex(between)
     attacked.offer(attacked.new, NEW, metadata, revision=11)
     assert attacked.serving == sha256_hex(between)
-    assert "withdrawn by its owner" in attacked.car.agent.updating.state.reason
+    assert "withdrawn by its owner" in attacked.car.agent.updating.progress.state.reason
 
 
 def test_expired_metadata_keep_no_car_from_driving(tmp_path: Path) -> None:
