@@ -1,12 +1,10 @@
-"""MQTT, behind a queue of events; the only importer of paho.
+"""One client's MQTT connection, behind a queue of events; the only importer of paho.
 
 Laws:
 - the network thread only moves bytes: everything it sees becomes an event in a queue, and the one
   thread that owns the connection takes them from there. (A callback that raises kills paho's thread
   while `is_connected()` stays true, so no rule of ours ever runs inside one.)
 - nothing that a broker sends ends the network thread: what is no MQTT ends the connection;
-- messages wait in bounded memory, and what does not fit is counted; that the connection came or
-  went is told whatever else waits;
 - a message of QoS 1 is acknowledged by `acknowledge`, after its owner has stored it, never before,
   and on the connection that brought it or not at all;
 - an MQTT acknowledgement is no receipt: brokers acknowledge what they later drop;
@@ -15,7 +13,6 @@ Laws:
 """
 
 import logging
-import queue
 import socket
 import ssl
 import threading
@@ -28,41 +25,11 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from shared.errors import RetryLaterError
+from shared.mqtt_events import Connected, Disconnected, Event, EventQueue, Received
 
 logger = logging.getLogger(__name__)
 
-_QUEUE_LIMIT = 10_000
-_QUEUE_BYTES = 64 * 1024 * 1024
-"""Several times the largest model with its metadata."""
-
 _RUBBISH_PAUSE_S = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Connected:
-    """The broker accepted us; subscriptions must be made anew."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Disconnected:
-    """The connection is gone, or was refused; `reason` says why. It is tried again by itself."""
-
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Received:
-    """A message arrived. `acknowledge` takes it by `mid`, which holds for `connection` alone."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    retained: bool
-    mid: int
-    connection: int = 0
-
-
-Event = Connected | Disconnected | Received
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +93,8 @@ class Connection:
         """
         self._address = address
         self._will = will
-        self._events: queue.Queue[Event] = queue.Queue()
+        self._events = EventQueue()
         self._lock = threading.Lock()
-        self._waiting = self._waiting_bytes = 0
         self._number = 0
         self._asked: dict[int, str] = {}
         self._refused: list[str] = []
@@ -136,7 +102,11 @@ class Connection:
         self._stopping = threading.Event()
         self._client = self._build(client_id or address.user)
         self.connected = False
-        self.dropped = 0
+
+    @property
+    def dropped(self) -> int:
+        """How many messages there was no room for."""
+        return self._events.dropped
 
     def start(self) -> None:
         """Begin to connect in the background; `Connected` follows when it succeeded."""
@@ -161,20 +131,11 @@ class Connection:
 
     def next_event(self, timeout_s: float) -> Event | None:
         """Return the next event, or None where none came within `timeout_s`."""
-        try:
-            event = (
-                self._events.get(timeout=max(timeout_s, 0.0))
-                if timeout_s > 0
-                else (self._events.get_nowait())
-            )
-        except queue.Empty:
-            return None
+        event = self._events.get(timeout_s)
         if isinstance(event, Connected):
             self.connected = True
         elif isinstance(event, Disconnected):
             self.connected = False
-        else:
-            self._make_room(event)
         return event
 
     def subscribe(self, topic_filter: str, qos: int = 1) -> None:
@@ -251,32 +212,11 @@ class Connection:
             self._address.host, self._address.port, keepalive=self._address.keepalive_s
         )
 
-    def _put(self, event: Event) -> None:
-        if isinstance(event, Received) and not self._has_room(event):
-            # Not acknowledged, so the broker or its sender keeps it; counted, so that it is seen.
-            self.dropped += 1
-            return
-        self._events.put(event)
-
-    def _has_room(self, message: Received) -> bool:
-        with self._lock:
-            size_bytes = self._waiting_bytes + len(message.payload)
-            if self._waiting >= _QUEUE_LIMIT or size_bytes > _QUEUE_BYTES:
-                return False
-            self._waiting += 1
-            self._waiting_bytes += len(message.payload)
-            return True
-
-    def _make_room(self, message: Received) -> None:
-        with self._lock:
-            self._waiting -= 1
-            self._waiting_bytes -= len(message.payload)
-
     def _failed(self, error: Exception) -> bool:
         """Give up a connection on which the network thread failed; tell whether to make another."""
         logger.warning("connection_given_up error=%r", error)
         self._client.drop_out_messages()
-        self._put(Disconnected(reason="the broker sent what is no MQTT"))
+        self._events.put(Disconnected(reason="the broker sent what is no MQTT"))
         if self._stopping.wait(_RUBBISH_PAUSE_S):
             return False
         self._aim()
@@ -290,16 +230,16 @@ class Connection:
     ) -> None:
         self._is_refused = reason.is_failure
         if self._is_refused:
-            self._put(Disconnected(reason=f"refused: {reason}"))
+            self._events.put(Disconnected(reason=f"refused: {reason}"))
             return
         self._number += 1
         with self._lock:
             self._asked.clear()
             self._refused.clear()
-        self._put(Connected())
+        self._events.put(Connected())
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
-        self._put(Disconnected(reason="no route to the broker"))
+        self._events.put(Disconnected(reason="no route to the broker"))
 
     def _on_disconnect(
         self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
@@ -308,7 +248,7 @@ class Connection:
         # owner sends again by then.
         self._client.drop_out_messages()
         if not self._is_refused:  # Else it was told already, with a better reason.
-            self._put(Disconnected(reason=str(reason)))
+            self._events.put(Disconnected(reason=str(reason)))
 
     def _on_subscribe(
         self, _client: paho.Client, _data: Any, mid: int, codes: list[ReasonCode], _properties: Any
@@ -320,7 +260,7 @@ class Connection:
                 logger.warning("subscription_refused filter=%s", topic_filter)
 
     def _on_message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
-        self._put(
+        self._events.put(
             Received(
                 topic=message.topic,
                 payload=bytes(message.payload),

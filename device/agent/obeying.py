@@ -21,7 +21,7 @@ from shared import codec
 from shared.clock import Clock
 from shared.errors import RefusedError
 from shared.messages import Command, CommandResult
-from shared.mqtt import Received
+from shared.mqtt_events import Received
 from shared.signing import VerifyKey, open_envelope_of
 from shared.topics import COMMAND, RESULT
 

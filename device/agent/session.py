@@ -29,7 +29,7 @@ from shared import codec
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
 from shared.messages import Chunk, ReleaseMetadata, Status, UploadLevel
-from shared.mqtt import Connected, Disconnected, Event, Received
+from shared.mqtt_events import Connected, Disconnected, Event, Received
 from shared.signing import SigningKey
 from shared.topics import (
     COMMAND,

@@ -34,7 +34,8 @@ from device.journal import Journal
 from device.live import Live, LiveSocket, Nudge
 from shared.clock import Clock
 from shared.errors import RetryLaterError
-from shared.mqtt import Connected, Connection, Disconnected, Received
+from shared.mqtt import Connection
+from shared.mqtt_events import Connected, Disconnected, Received
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import logging
 from device.journal import Journal
 from shared.errors import RefusedError
 from shared.messages import Desired
-from shared.mqtt import Received
+from shared.mqtt_events import Received
 from shared.signing import VerifyKey, open_envelope
 from shared.topics import DESIRED
 

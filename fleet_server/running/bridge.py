@@ -21,7 +21,8 @@ from fleet_server.ingest.taking import Ingest
 from shared import topics
 from shared.clock import Clock
 from shared.errors import RetryLaterError, UsageError
-from shared.mqtt import Connected, Connection, Received
+from shared.mqtt import Connection
+from shared.mqtt_events import Connected, Received
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from fleet_server.storage.database import Database
 from shared.clock import Clock
 from shared.errors import RefusedError, UsageError
 from shared.messages import Command, CommandResult, OperatorKey, Operators
-from shared.mqtt import Received
+from shared.mqtt_events import Received
 from shared.signing import SigningKey, VerifyKey, open_envelope_of, seal
 from shared.topics import COMMAND, OPERATORS
 

@@ -30,7 +30,7 @@ from shared import codec, topics
 from shared.clock import Clock
 from shared.errors import RefusedError, UsageError
 from shared.messages import CommandResult, Desired, ReleaseMetadata
-from shared.mqtt import Received
+from shared.mqtt_events import Received
 from shared.releases import Release, split
 from shared.signing import SigningKey, seal
 

@@ -14,7 +14,8 @@ from shared import codec
 from shared.clock import Clock
 from shared.errors import RefusedError
 from shared.messages import Telemetry
-from shared.mqtt import Connected, Connection, Received
+from shared.mqtt import Connection
+from shared.mqtt_events import Connected, Received
 from shared.topics import TELEMETRY
 
 logger = logging.getLogger(__name__)

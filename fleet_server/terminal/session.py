@@ -15,7 +15,8 @@ from fleet_server.terminal.model import Fleet
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError, UsageError
 from shared.messages import Command
-from shared.mqtt import Connected, Connection, Disconnected, Event, Received
+from shared.mqtt import Connection
+from shared.mqtt_events import Connected, Disconnected, Event, Received
 from shared.signing import seal
 from shared.topics import (
     COMMAND,

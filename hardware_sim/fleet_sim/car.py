@@ -36,7 +36,7 @@ from hardware_sim.fleet_sim.links import Link
 from hardware_sim.fleet_sim.reels import Log, Reel, pairs
 from shared.clock import Clock
 from shared.errors import RetryLaterError
-from shared.mqtt import Received
+from shared.mqtt_events import Received
 from shared.signing import SigningKey
 
 AWAKE_US: Final = 120_000_000

@@ -16,7 +16,8 @@ from typing import Final, Protocol
 from device.agent.effects import Publish
 from hardware_sim.fleet_sim.server import ModelServer, Said
 from shared.errors import RetryLaterError
-from shared.mqtt import Address, Connected, Connection, Event, Received, Will
+from shared.mqtt import Address, Connection, Will
+from shared.mqtt_events import Connected, Event, Received
 
 LATENCY_US: Final = 60_000
 

@@ -35,7 +35,8 @@ from device.journal import Journal
 from fleet_server.storage.tables import batches, devices
 from shared.clock import SystemClock
 from shared.ids import sha256_hex
-from shared.mqtt import Address, Connected, Connection, Received
+from shared.mqtt import Address, Connection
+from shared.mqtt_events import Connected, Received
 from shared.signing import SigningKey, write_secret
 from shared.task import WALL_DISTANCE
 from tests.benchmarks.bench_codec import batch as manoeuvre

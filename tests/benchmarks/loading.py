@@ -19,7 +19,8 @@ from shared.clock import SystemClock
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from shared.messages import Receipt
-from shared.mqtt import Address, Connected, Connection, Received
+from shared.mqtt import Address, Connection
+from shared.mqtt_events import Connected, Received
 from shared.signing import Envelope
 from shared.topics import RECEIPT
 

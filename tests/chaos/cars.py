@@ -19,7 +19,8 @@ from device.sync_rows import Mark, Page, Row, RowKey, key_of
 from shared.clock import Clock
 from shared.ids import boot_id, sha256_hex
 from shared.messages import Batch, Receipt
-from shared.mqtt import Connected, Connection, Disconnected, Received
+from shared.mqtt import Connection
+from shared.mqtt_events import Connected, Disconnected, Received
 from shared.samples import Estimate, ManoeuvreEnd, Picture, Sample
 from shared.signing import SigningKey, VerifyKey, open_envelope, seal
 from shared.topics import BATCH, RECEIPT

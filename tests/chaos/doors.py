@@ -21,7 +21,7 @@ from shared import codec
 from shared.errors import RefusedError
 from shared.manifest import Manifest
 from shared.messages import Chunk
-from shared.mqtt import Received
+from shared.mqtt_events import Received
 from shared.picture import decode_jpeg
 from shared.signing import SigningKey, open_envelope, seal
 from shared.topics import BATCH, COMMAND, DESIRED, RECEIPT, RELEASE_METADATA, TABLE, Topic

@@ -34,7 +34,8 @@ from shared.clock import Clock
 from shared.errors import RetryLaterError
 from shared.ids import sha256_hex
 from shared.messages import Batch, Receipt
-from shared.mqtt import Address, Connected, Connection, Received
+from shared.mqtt import Address, Connection
+from shared.mqtt_events import Connected, Received
 from shared.signing import open_envelope, seal
 from shared.topics import BATCH, COMMAND, DESIRED, OPERATORS, RECEIPT, RELEASE_METADATA
 from tests.chaos.agents import HOST

@@ -30,7 +30,7 @@ from fleet_server.storage.database import Database
 from fleet_server.storage.tables import devices
 from shared.errors import RetryLaterError
 from shared.messages import Desired, UploadLevel
-from shared.mqtt import Connected, Disconnected, Received
+from shared.mqtt_events import Connected, Disconnected, Received
 from shared.samples import Sample
 from shared.signing import SigningKey, seal
 from shared.task import WALL_DISTANCE

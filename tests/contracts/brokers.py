@@ -19,7 +19,8 @@ from fleet_server.broker import users
 from hardware_sim.lab.fleet import free_port
 from shared.credentials import make_verifier
 from shared.ids import sha256_hex
-from shared.mqtt import Address, Connected, Connection, Disconnected, Received, Will
+from shared.mqtt import Address, Connection, Will
+from shared.mqtt_events import Connected, Disconnected, Received
 
 Kind = Literal["amqtt", "mosquitto"]
 KINDS: tuple[Kind, ...] = ("amqtt", "mosquitto")

@@ -18,7 +18,7 @@ from fleet_server.terminal.papers import Grant, read_grant, read_request, write_
 from shared import cli, codec
 from shared.errors import UsageError
 from shared.messages import Command, CommandResult, Operators
-from shared.mqtt import Received
+from shared.mqtt_events import Received
 from shared.signing import SigningKey, open_envelope, seal
 from shared.topics import COMMAND, OPERATORS, RESULT
 from tests.fleet_server.fleet import BOOT, Fleet

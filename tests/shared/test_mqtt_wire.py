@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from shared.errors import RetryLaterError
-from shared.mqtt import Address, Connected, Connection, Disconnected, Event, Received, Will
+from shared.mqtt import Address, Connection, Will
+from shared.mqtt_events import Connected, Disconnected, Event, Received
 
 pytestmark = pytest.mark.e2e
 

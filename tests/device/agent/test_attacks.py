@@ -18,7 +18,7 @@ from shared import codec
 from shared.errors import RefusedError
 from shared.ids import sha256_hex
 from shared.messages import ReleaseMetadata, Status
-from shared.mqtt import Connected, Received
+from shared.mqtt_events import Connected, Received
 from shared.releases import WITHDRAWN, split
 from shared.task import WALL_DISTANCE
 from shared.topics import RELEASE_METADATA, RELEASE_TARGET, STATUS

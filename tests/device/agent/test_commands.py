@@ -9,7 +9,7 @@ from device.live import Live
 from shared import codec
 from shared.errors import RefusedError
 from shared.messages import Command, CommandResult, Telemetry
-from shared.mqtt import Connected
+from shared.mqtt_events import Connected
 from shared.topics import COMMAND, RESULT
 from tests.device.agent.test_session import batches, receipt
 from tests.device.agent.world import DEVICE, SECOND, Car, Fleet, enrolled_home, published

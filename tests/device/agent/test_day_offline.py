@@ -14,7 +14,7 @@ from device.journal import Journal
 from device.journal.records import sample_row
 from shared.ids import sha256_hex
 from shared.messages import Batch, Receipt
-from shared.mqtt import Connected, Disconnected
+from shared.mqtt_events import Connected, Disconnected
 from shared.signing import SigningKey, open_envelope
 from shared.topics import BATCH, RECEIPT
 from tests.device.agent.world import DEVICE, SECOND, Car, published

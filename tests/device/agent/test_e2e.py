@@ -18,7 +18,7 @@ from shared.clock import SystemClock
 from shared.errors import RetryLaterError, UsageError
 from shared.ids import sha256_hex
 from shared.messages import Batch, Chunk, Command, Desired, Presence, Receipt, Status, UpdateEvent
-from shared.mqtt import Received
+from shared.mqtt_events import Received
 from shared.releases import split
 from shared.signing import SigningKey, open_envelope, seal, write_secret
 from shared.topics import (

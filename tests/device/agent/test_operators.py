@@ -9,7 +9,7 @@ import pytest
 from device.agent.effects import Effect
 from device.agent.operators import OperatorKeys
 from shared.messages import Command, CommandResult, OperatorKey, Operators
-from shared.mqtt import Connected, Received
+from shared.mqtt_events import Connected, Received
 from shared.signing import SigningKey, seal
 from shared.topics import COMMAND, OPERATORS
 from tests.device.agent.test_commands import result

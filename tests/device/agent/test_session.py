@@ -25,7 +25,7 @@ from shared.messages import (
     Telemetry,
     UploadLevel,
 )
-from shared.mqtt import Connected, Disconnected, Received
+from shared.mqtt_events import Connected, Disconnected, Received
 from shared.signing import SigningKey, open_envelope, seal
 from shared.topics import BATCH, COMMAND, DESIRED, PRESENCE, RECEIPT, RESULT, STATUS, TELEMETRY
 from tests.device.agent.world import (

@@ -8,7 +8,7 @@ from device.agent.effects import (
     ToDrive,
 )
 from device.journal import DriveState
-from shared.mqtt import Connected
+from shared.mqtt_events import Connected
 from tests.device.agent.updates import (
     NEW,
     SHA,

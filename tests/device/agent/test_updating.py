@@ -18,7 +18,7 @@ from device.journal import DriveState
 from device.update import saved as update
 from shared.ids import sha256_hex
 from shared.messages import ReleaseMetadata
-from shared.mqtt import Connected, Disconnected, Received
+from shared.mqtt_events import Connected, Disconnected, Received
 from shared.topics import RELEASE_METADATA
 from tests.device.agent.updates import (
     SHA,

@@ -14,7 +14,7 @@ from device.journal import DriveState
 from shared import codec
 from shared.errors import RetryLaterError
 from shared.messages import Batch, Status, UploadLevel
-from shared.mqtt import Connected
+from shared.mqtt_events import Connected
 from shared.samples import Estimate, Sample, SensorStatus
 from shared.signing import SigningKey, open_envelope
 from shared.topics import BATCH, STATUS

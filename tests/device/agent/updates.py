@@ -12,7 +12,7 @@ from device.update.saved import Saved
 from shared import codec
 from shared.ids import sha256_hex
 from shared.messages import UpdateEvent
-from shared.mqtt import Connected
+from shared.mqtt_events import Connected
 from shared.samples import Estimate
 from shared.topics import RELEASE_TARGET, UPDATE
 from tests.device.agent.world import (

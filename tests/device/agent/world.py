@@ -19,7 +19,7 @@ from shared import codec
 from shared.ids import sha256_hex
 from shared.manifest import Manifest
 from shared.messages import Desired, Message, ReleaseMetadata, UploadLevel
-from shared.mqtt import Received
+from shared.mqtt_events import Received
 from shared.releases import split, target_path
 from shared.signing import SigningKey, seal, write_secret
 from shared.task import WALL_DISTANCE

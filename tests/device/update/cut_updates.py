@@ -14,7 +14,7 @@ from device.journal import DriveState, Journal
 from device.update import saved
 from device.update.saved import Saved
 from shared.ids import sha256_hex
-from shared.mqtt import Connected
+from shared.mqtt_events import Connected
 from shared.samples import Estimate
 from shared.task import WALL_DISTANCE
 from tests.device.agent.world import SECOND, Car, Fleet, SettableClock, enrolled_home

@@ -12,7 +12,8 @@ import pytest
 from fleet_server.broker import users
 from fleet_server.broker.run import bind, serve
 from shared.ids import sha256_hex
-from shared.mqtt import Address, Connected, Connection, Disconnected, Event, Received, Will
+from shared.mqtt import Address, Connection, Will
+from shared.mqtt_events import Connected, Disconnected, Event, Received
 
 WAIT_S = 5.0
 

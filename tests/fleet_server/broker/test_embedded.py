@@ -11,7 +11,8 @@ from fleet_server.broker import users
 from fleet_server.broker.run import bind
 from shared import topics
 from shared.errors import UsageError
-from shared.mqtt import Disconnected, Will
+from shared.mqtt import Will
+from shared.mqtt_events import Disconnected
 from tests.fleet_server.broker.conftest import WAIT_S, RunningBroker
 
 pytestmark = pytest.mark.e2e

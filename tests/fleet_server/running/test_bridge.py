@@ -17,7 +17,8 @@ from fleet_server.running.herald import REPORTS, Herald
 from shared import codec, topics
 from shared.errors import UsageError
 from shared.messages import CommandResult, Message, Presence
-from shared.mqtt import Address, Connection, Received
+from shared.mqtt import Address, Connection
+from shared.mqtt_events import Received
 from tests.fleet_server.fleet import BOOT, Fleet, drive
 from tests.shared.test_mqtt_wire import Listener, Peer
 

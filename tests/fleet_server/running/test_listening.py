@@ -9,7 +9,8 @@ from fleet_server.cars.live import LOOKS_US, Live
 from fleet_server.running.listening import Listening
 from shared import codec
 from shared.messages import Telemetry
-from shared.mqtt import Connected, Connection, Event, Received
+from shared.mqtt import Connection
+from shared.mqtt_events import Connected, Event, Received
 from tests.fleet_server.fleet import BOOT, VirtualClock
 
 TOPIC = "fleet/v1/device/car-1/telemetry"

@@ -18,7 +18,8 @@ from hardware_sim.lab.fleet import free_port
 from shared import codec, topics
 from shared.ids import sha256_hex
 from shared.messages import Batch, Desired, Presence, Receipt, ReleaseMetadata
-from shared.mqtt import Address, Connected, Connection, Received
+from shared.mqtt import Address, Connection
+from shared.mqtt_events import Connected, Received
 from shared.signing import SigningKey, VerifyKey, open_envelope, seal
 from tests.fleet_server.fleet import BOOT, drive, status
 

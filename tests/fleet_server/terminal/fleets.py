@@ -10,7 +10,8 @@ from fleet_server.terminal.model import Fleet
 from fleet_server.terminal.session import Session
 from shared import codec
 from shared.messages import Desired, Message, Presence, Slot, Status, Telemetry
-from shared.mqtt import Address, Connected, Disconnected, Event, Received
+from shared.mqtt import Address
+from shared.mqtt_events import Connected, Disconnected, Event, Received
 from shared.releases import target_path
 from shared.signing import SigningKey, seal
 from shared.topics import DESIRED, PRESENCE, STATUS, TELEMETRY, Topic

@@ -10,7 +10,7 @@ from textual.widgets import Input, Static
 
 from fleet_server.terminal.app import INTERRUPTED, ConsoleApp, HelpScreen
 from shared.messages import Command, CommandResult
-from shared.mqtt import Disconnected
+from shared.mqtt_events import Disconnected
 from shared.signing import open_envelope
 from shared.topics import COMMAND, RESULT, TELEMETRY
 from tests.fleet_server.fleet import VirtualClock
