@@ -30,8 +30,15 @@ from fleet_server.ingest import validation
 from fleet_server.ingest.quota import Quota, Quotas
 from fleet_server.storage import intake, quarantine
 from fleet_server.storage.database import Database
-from fleet_server.storage.intake import NOTHING_NEW, Accepted, Outcome, Received
 from fleet_server.storage.quarantine import Budget
+from fleet_server.storage.received import (
+    NOTHING_NEW,
+    Accepted,
+    Outcome,
+    Received,
+    accept,
+    as_outcome,
+)
 from fleet_server.storage.tables import deployments
 from fleet_server.storage.tombs import ErasedError
 from shared.clock import Clock
@@ -220,10 +227,10 @@ def _opened(received: Received, cars: Mapping[str, Standing], tasks: Mapping[str
     try:
         batch = _open(received, cars, tasks)
     except RefusedError as error:
-        return received, intake.as_outcome(error)
+        return received, as_outcome(error)
     if not (batch.samples or batch.manoeuvres or batch.pictures):
         return received, NOTHING_NEW
-    return received, intake.accept(batch, received)
+    return received, accept(batch, received)
 
 
 def _open(received: Received, cars: Mapping[str, Standing], tasks: Mapping[str, Task]) -> Batch:

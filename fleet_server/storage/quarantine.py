@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Row, Select, UpdateBase, bindparam, func, select
 
-from fleet_server.storage.intake import Received
+from fleet_server.storage.received import Received
 from fleet_server.storage.tables import quarantine, quarantine_tallies
 from fleet_server.storage.upsert import INTO, Insert
 from shared.topics import BATCH

@@ -20,9 +20,9 @@ from fleet_server.settings import ServerSettings
 from fleet_server.storage import bodies, quarantine, tables
 from fleet_server.storage.columns import metadata
 from fleet_server.storage.database import Database
-from fleet_server.storage.intake import Received
 from fleet_server.storage.objects import open_objects
 from fleet_server.storage.quarantine import Budget
+from fleet_server.storage.received import Received
 from fleet_server.training import jobs, pairs
 from shared.errors import RetryLaterError, UsageError
 from shared.ids import sha256_hex

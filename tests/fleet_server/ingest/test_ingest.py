@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import func, select
 
-from fleet_server.storage.intake import Received
+from fleet_server.storage.received import Received
 from fleet_server.storage.records import TALLY_COLUMNS, TALLY_SUMS, tally
 from fleet_server.storage.tables import batches, quarantine, samples
 from shared.errors import RetryLaterError
