@@ -11,7 +11,8 @@ Laws:
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleet_server.console import words
+from fleet_server.console import figures, words
+from fleet_server.console.figures import Figure
 from fleet_server.console.reader import Fleet
 from fleet_server.reading.views import DecisionView, DeviceView, ManoeuvreView
 
@@ -21,16 +22,6 @@ COLOURS = 8
 _TRAININGS = {"train-first": "first training", "retrain": "retraining"}
 _KINDS = {**_TRAININGS, "promote": "new version"}
 _DEFAULT_UNIT = "mm"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One of the large numbers; `share` fills a bar from 0 to 1, None draws none."""
-
-    label: str
-    value: str
-    note: str
-    share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +110,7 @@ def compose(fleet: Fleet, now_utc_us: int) -> Board:
     )
     lines = tuple(_line(car.name, car.colour, numbered) for car in cars)
     return Board(
-        figures=(_pairs(fleet), _online(fleet), _service(fleet), _error(last, unit), _job(fleet)),
+        figures=figures.of(fleet, last, unit),
         cars=cars,
         lines=lines,
         marks=_version_marks(numbered) + _training_marks(fleet.decisions, numbered),
@@ -127,10 +118,6 @@ def compose(fleet: Fleet, now_utc_us: int) -> Board:
         log=tuple(_log_row(each) for each in reversed(fleet.decisions)),
         chart_summary=_summary(cars),
     )
-
-
-def _is_whole(fleet: Fleet) -> bool:
-    return fleet.totals.devices <= len(fleet.devices)
 
 
 def _unit(fleet: Fleet) -> str:
@@ -146,82 +133,6 @@ def _numbered(manoeuvres: Sequence[ManoeuvreView]) -> list[_Numbered]:
         counts[view.device] = counts.get(view.device, 0) + 1
         found.append(_Numbered(number=counts[view.device], view=view))
     return found
-
-
-def _pairs(fleet: Fleet) -> Figure:
-    stored = fleet.totals.pairs_stored
-    if not _is_whole(fleet):
-        cars = words.counted(fleet.totals.devices, "car")
-        return Figure(label="Pairs stored", value=words.count(stored), note=f"of {cars}")
-    logged = max(sum(each.pairs_logged or 0 for each in fleet.devices), stored)
-    missing = logged - stored
-    note = f"of {words.count(logged)} logged on the cars"
-    if logged:
-        note += f", {words.count(missing)} on their way" if missing else ", none missing"
-    return Figure(
-        label="Pairs stored",
-        value=words.count(stored),
-        note=note,
-        share=stored / logged if logged else 0.0,
-    )
-
-
-def _online(fleet: Fleet) -> Figure:
-    if not _is_whole(fleet):
-        every, there = fleet.totals.devices, fleet.totals.online
-        value = f"{words.count(there)} of {words.count(every)}"
-        note = f"{words.count(every - there)} are away"
-        return Figure(label="Cars online", value=value, note=note, share=there / every)
-    away = [each.device for each in fleet.devices if not each.online]
-    note = "no car is enrolled yet"
-    if fleet.devices:
-        note = "all of them" if not away else f"away: {', '.join(away[:3])}"
-        note += f" and {len(away) - 3} more" if len(away) > 3 else ""
-    online = len(fleet.devices) - len(away)
-    value = (
-        f"{words.count(online)} of {words.count(len(fleet.devices))}" if fleet.devices else "none"
-    )
-    return Figure(label="Cars online", value=value, note=note)
-
-
-def _service(fleet: Fleet) -> Figure:
-    label = "Model in service"
-    if not fleet.rollouts:
-        return Figure(label=label, value=words.UNKNOWN, note="none has been trained yet")
-    # A deployment that its cars have left has a newest version and nobody to run it.
-    driven = [each for each in fleet.rollouts if each.wanted]
-    if not driven:
-        return Figure(
-            label=label, value=words.UNKNOWN, note="none has been trained yet for these cars"
-        )
-    value = " \N{MIDDLE DOT} ".join(f"v{each.version}" for each in driven)
-    notes = [
-        f"{each.loaded} of {words.counted(each.wanted, 'car')}"
-        + (" run it" if len(driven) == 1 else f" in {each.deployment}")
-        for each in driven
-    ]
-    return Figure(label=label, value=value, note=", ".join(notes))
-
-
-def _error(last: dict[str, ManoeuvreView], unit: str) -> Figure:
-    errors = [view.mae for view in last.values() if view.mae is not None]
-    if not errors:
-        return Figure(label="Error now", value=words.UNKNOWN, note="no car estimates yet")
-    note = f"mean over the last manoeuvre of {words.counted(len(errors), 'car')}"
-    return Figure(label="Error now", value=words.length(sum(errors) / len(errors), unit), note=note)
-
-
-def _job(fleet: Fleet) -> Figure:
-    job, label = fleet.job, "Training"
-    if job is None:
-        return Figure(label=label, value="idle", note="starts once enough pairs are here")
-    if job.state == "queued":
-        return Figure(label=label, value="waiting", note="for a trainer to take it", share=0.0)
-    if job.state == "running":
-        note = f"{job.stage or 'starting'} on {job.worker}" if job.worker else job.stage
-        return Figure(label=label, value=f"{job.fraction:.0%}", note=note, share=job.fraction)
-    ended = "finished" if job.state == "done" else job.state
-    return Figure(label=label, value="idle", note=f"last job {ended}")
 
 
 def car_row(

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from fleet_server.console import parts, plots, words
 from fleet_server.console.acts import choice, entry
-from fleet_server.console.board import Board, CarRow, Figure
+from fleet_server.console.board import Board, CarRow
+from fleet_server.console.figures import Figure
 from fleet_server.console.nodes import Node, node
 from fleet_server.console.parts import Column, Row
 from fleet_server.reading.roll import Asked, Roll
