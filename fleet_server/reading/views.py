@@ -7,7 +7,7 @@ Laws:
 """
 
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 V = TypeVar("V")
 
@@ -96,6 +96,12 @@ class SampleView:
     batch: int
     has_picture: bool
     record: dict[str, object]
+
+    @property
+    def estimate(self) -> float | None:
+        """What the model that steered made of it; None where none did."""
+        estimates: Any = self.record.get("estimates") or ()
+        return float(estimates[0]["value"]) if estimates else None
 
 
 @dataclass(frozen=True, kw_only=True)

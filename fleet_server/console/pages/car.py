@@ -11,6 +11,7 @@ from fleet_server.console.house import House
 from fleet_server.console.nodes import Node, node
 from fleet_server.console.sheet import Sheet
 from fleet_server.console.sheets import car as sheet
+from fleet_server.console.sheets import car_acts
 from fleet_server.console.sheets.car import Portrait
 from fleet_server.console.shell import Page, open_page
 from fleet_server.reading import searches, updates
@@ -47,7 +48,7 @@ def register(house: House) -> None:
             place="/",
             title=name if is_device_name(name) else "No such car",
             look=looked,
-            acts=sheet.acts_of(name),
+            acts=car_acts.acts_of(name),
             above=shown.build,
         )
 

@@ -1,17 +1,22 @@
-"""One car: what it measures and estimates now, what it saw, what it runs, and what it is told."""
+"""One car: what it measures and estimates now, what it saw, what it runs, and what it was told.
 
-from collections.abc import Sequence
+Laws:
+- it is composed of one look (`Portrait`) alone; live values are apart, since they change faster;
+- a live value that has become old is not shown as one;
+- a part of the page that has nothing to show says what to do, or is left out.
+"""
+
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from fleet_server.cars.commanding import CommandView
 from fleet_server.cars.live import Heard
 from fleet_server.console import parts, plots, words
-from fleet_server.console.acts import Act, Call, Voice, buttons, choice, entry, segment, why
+from fleet_server.console.acts import Voice
+from fleet_server.console.contact_sheet import contact_sheet
 from fleet_server.console.nodes import Node, moment, node
 from fleet_server.console.parts import Column, Row
-from fleet_server.console.sheet import Sent
+from fleet_server.console.sheets import car_acts
 from fleet_server.reading.updates import UpdateView
 from fleet_server.reading.views import (
     DeploymentView,
@@ -25,13 +30,6 @@ from fleet_server.telling.alerts import AlertView
 STALE_US = 3_000_000
 """A live value that is older than this is not shown as one."""
 
-VERBS = (
-    ("stop", "Stop", "The car stops now; it is always obeyed."),
-    ("sync", "Send now", "The car sends what waits on it."),
-    ("selftest", "Self-test", "The car works through its instruments, which takes minutes."),
-    ("identify", "Identify", "The car blinks and beeps, so that you can tell which one it is."),
-    ("park", "Park", "The car parks by itself, within 60 s of being armed at the car."),
-)
 _STATES = {"done": "good", "refused": "bad", "failed": "bad", "unanswered": "bad", "expired": "bad"}
 
 
@@ -54,37 +52,6 @@ class Portrait:
     def unit(self) -> str:
         """The unit of labels and errors."""
         return str(self.task.task.get("unit", "mm")) if self.task else "mm"
-
-
-def acts_of(device: str) -> tuple[Act, ...]:
-    """Return what may be done about a car."""
-
-    def command(form: Sent) -> Call:
-        body = {"device": device, "verb": form.key, "reason": why(form)}
-        return Call(method="POST", path="commands", body=body)
-
-    def move(form: Sent) -> Call:
-        body = {"deployment": form.values.get("deployment", ""), "reason": why(form)}
-        return Call(method="POST", path=f"devices/{segment(device)}/deployment", body=body)
-
-    def confirm(form: Sent) -> Call:
-        body = {"fingerprint": form.values.get("fingerprint", "").strip(), "reason": why(form)}
-        return Call(method="POST", path=f"devices/{segment(device)}/confirm", body=body)
-
-    def revoke(form: Sent) -> Call:
-        body = {"reason": why(form)}
-        return Call(method="POST", path=f"devices/{segment(device)}/revoke", body=body)
-
-    return (
-        Act(name="command", call=command, done=_ordered),
-        Act(name="move", call=move, done=lambda car: f"{device} is in {car['deployment']} now."),
-        Act(name="confirm", call=confirm, done=lambda _: f"{device} takes part now."),
-        Act(name="revoke", call=revoke, done=lambda _: f"The rights of {device} have ended."),
-    )
-
-
-def _ordered(order: Any) -> str:
-    return f"Order {order['id']} ({order['verb']}) was given; the list below shows the answer."
 
 
 def live(heard: Heard | None, unit: str, now_us: int) -> Node:
@@ -113,7 +80,7 @@ def compose(held: Portrait, voice: Voice, now_utc_us: int) -> Node:
     return node(
         "div",
         _about(held, now_utc_us),
-        _doing(held, voice),
+        car_acts.offered(held.car, held.deployments, voice),
         _alerts(held),
         _trial(held),
         _errors(held),
@@ -149,33 +116,6 @@ def _about(held: Portrait, now_utc_us: int) -> Node:
 
 def _is_behind(car: DeviceView) -> bool:
     return car.desired_version is not None and car.desired_version != car.loaded_version
-
-
-def _doing(held: Portrait, voice: Voice) -> Node | None:
-    car = held.car
-    acts = {each.name: each for each in acts_of(car.device)}
-    orders = [
-        voice.form(
-            acts["command"],
-            key=verb,
-            label=label,
-            fields=(node("p", gloss, cls="gloss"),),
-            button=f"{label}: {car.device}",
-            is_grave=verb in ("stop", "park"),
-        )
-        for verb, label, gloss in VERBS
-    ]
-    fields = (choice("deployment", "Into", [(each, each) for each in held.deployments]),)
-    move = voice.form(acts["move"], label="Move", fields=fields, button="Move it")
-    fingerprint = entry("fingerprint", "Fingerprint that the car shows", required=True)
-    confirm = None
-    if car.state == "unconfirmed":
-        confirm = voice.form(acts["confirm"], label="Confirm", fields=(fingerprint,))
-    revoke = None
-    if car.state != "revoked":
-        revoke = voice.form(acts["revoke"], label="Revoke", is_grave=True)
-    row = buttons(*orders, move, confirm, revoke)
-    return row and parts.section("What you can do", "Each asks why; the log book keeps it.", row)
 
 
 def _alerts(held: Portrait) -> Node | None:
@@ -241,42 +181,6 @@ def _pictures(held: Portrait) -> Node:
         contact_sheet(held.pictures, held.unit),
         node("p", parts.link("All of its pairs", "samples", device=held.car.device), cls="more"),
     )
-
-
-def estimate_of(pair: SampleView) -> float | None:
-    """Return what the model that steered made of a pair, or None."""
-    estimates = pair.record.get("estimates")
-    if isinstance(estimates, list | tuple) and estimates:
-        return float(estimates[0]["value"])
-    return None
-
-
-def contact_sheet(pairs: Sequence[SampleView], unit: str) -> Node:
-    """Return pictures with label, estimate and residual, each leading to its pair."""
-    return node("ul", *(_print(each, unit) for each in pairs), cls="contact")
-
-
-def _print(pair: SampleView, unit: str) -> Node:
-    estimate = estimate_of(pair)
-    residual = None
-    if estimate is not None and pair.label is not None:
-        residual = f"off by {estimate - pair.label:+.1f}"
-    shown = f"{pair.device}, manoeuvre {pair.manoeuvre}, at {words.length(pair.label, unit)}"
-    seen = (
-        parts.picture(pair.device, pair.boot, pair.sequence, shown)
-        if pair.has_picture
-        else node("span", "no picture", cls="blank")
-    )
-    caption = node(
-        "span",
-        node("span", words.length(pair.label, unit)),
-        node("small", f"estimated {words.length(estimate, unit)}")
-        if estimate is not None
-        else None,
-        node("small", residual) if residual else None,
-    )
-    href = parts.address("samples", pair.device, pair.boot, str(pair.sequence))
-    return node("li", node("a", seen, caption, href=href), key=str(pair.id))
 
 
 def _latency(held: Portrait) -> Node | None:

@@ -37,8 +37,7 @@ def side_of(name: str, pairs: Sequence[SampleView]) -> Side:
     """Return what is compared of a deployment's pairs; errors are |estimate - label| by label."""
     side = Side(name=name, characteristics={each: [] for each in CHARACTERISTICS})
     for pair in pairs:
-        estimates: Any = pair.record.get("estimates") or ()
-        estimate = float(estimates[0]["value"]) if estimates else None
+        estimate = pair.estimate
         if pair.label is not None:
             side.labels.append(pair.label)
         if estimate is not None:

@@ -7,10 +7,10 @@ from typing import Any
 
 from fleet_server.console import parts, words
 from fleet_server.console.acts import Act, Call, Voice, buttons, choice, entry, segment, why
+from fleet_server.console.contact_sheet import contact_sheet
 from fleet_server.console.nodes import Node, moment, node
 from fleet_server.console.parts import Column, Row
 from fleet_server.console.sheet import Sent
-from fleet_server.console.sheets.car import contact_sheet
 from fleet_server.reading.annotations import AnnotationView
 from fleet_server.reading.searches import Found
 from fleet_server.reading.views import SampleView
