@@ -68,6 +68,16 @@ def target_path(task: str, deployment: str, sha256: str) -> str:
     return f"{task}/{deployment}/{sha256}.tflite"
 
 
+def series_of(target: str) -> str:
+    """Return the "task/deployment" within which releases are numbered upwards."""
+    return target.rpartition("/")[0]
+
+
+def digest_in(target: str) -> str:
+    """Return the digest that a target's path names."""
+    return target.rpartition("/")[2].removesuffix(".tflite")
+
+
 def delegated_paths(task: str, deployments: Sequence[str] = ("*",)) -> list[str]:
     """Return the path patterns that a trainer for `task` may sign (one `*` matches one segment).
 

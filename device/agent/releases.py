@@ -29,11 +29,10 @@ from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from device.home import Home
-from device.update.fitness import digest_in
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
 from shared.messages import ReleaseMetadata
-from shared.releases import TIMESTAMP_VALID, Release, from_custom, withdrawn_in
+from shared.releases import TIMESTAMP_VALID, Release, digest_in, from_custom, withdrawn_in
 from shared.signing import write_secret
 
 logger = logging.getLogger(__name__)

@@ -16,13 +16,13 @@ from device.agent.chunks import is_of_series
 from device.home import Home
 from device.journal import Journal
 from device.update import arms, probation, trial
-from device.update.fitness import series_of
 from device.update.probation import Manoeuvre, Probation
 from device.update.saved import Saved, is_tried, step
 from device.update.starts import ALIVE_US, Starts
 from device.update.table import Better, Committed, Failed, Kept, Unfit
 from device.update.trial import Trial
 from shared.clock import Clock
+from shared.releases import series_of
 from shared.samples import Sample
 from shared.task import Task
 

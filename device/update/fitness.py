@@ -11,7 +11,7 @@ Laws:
 from collections.abc import Collection, Mapping
 
 from shared.errors import RefusedError
-from shared.releases import MAX_MODEL_BYTES, Release, target_path
+from shared.releases import MAX_MODEL_BYTES, Release, series_of, target_path
 from shared.task import Task
 
 MOST_COMMITTED = 16
@@ -64,16 +64,6 @@ def check_release(
         raise RefusedError(
             f"release_seq {release.release_seq} is older than {floor}, which was committed"
         )
-
-
-def series_of(target: str) -> str:
-    """Return the "task/deployment" within which releases are numbered upwards."""
-    return target.rpartition("/")[0]
-
-
-def digest_in(target: str) -> str:
-    """Return the digest that a target's path names."""
-    return target.rpartition("/")[2].removesuffix(".tflite")
 
 
 def _version(text: str) -> tuple[int, ...]:

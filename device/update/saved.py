@@ -10,12 +10,13 @@ from typing import Annotated, Literal
 import msgspec
 
 from device.update.arms import Arms, Split
-from device.update.fitness import MOST_COMMITTED, digest_in
+from device.update.fitness import MOST_COMMITTED
 from device.update.probation import Probation
 from device.update.starts import Starts
 from device.update.trial import Trial
 from shared.ids import Sha256
 from shared.messages import ShortText, TargetPath
+from shared.releases import digest_in
 from shared.samples import Count, Reason, Record
 
 State = Literal[

@@ -32,12 +32,13 @@ committed model is on `probation`; should it fail, that leads from any state to 
 import msgspec
 
 from device.update import wish
-from device.update.fitness import MOST_COMMITTED, digest_in, series_of
+from device.update.fitness import MOST_COMMITTED
 from device.update.probation import Probation
 from device.update.saved import Saved, State, committed_of, remembered, step
 from device.update.starts import Starts
 from device.update.wish import Wanted
 from shared.ids import Sha256
+from shared.releases import digest_in, series_of
 from shared.samples import Record
 
 _MAX_DAMAGED = 3

@@ -14,9 +14,9 @@ Laws:
 import msgspec
 
 from device.update.arms import Split
-from device.update.fitness import digest_in
 from device.update.saved import Saved, is_tried, refused_of, step
 from shared.messages import Desired
+from shared.releases import digest_in
 from shared.samples import Record
 
 

@@ -17,6 +17,7 @@ from fleet_server.storage.pages import Rows
 from fleet_server.storage.tables import decisions, desired, manoeuvres, models, tallies
 from shared.ids import is_sha256
 from shared.messages import Status, UpdateEvent
+from shared.releases import digest_in
 from shared.samples import ManoeuvreEnd
 from shared.signing import VerifyKey
 
@@ -96,7 +97,7 @@ def _device_view(
 
 def _target_digest(target: str | None) -> str | None:
     """Return the digest that ends a release path, or None."""
-    name = (target or "").rpartition("/")[2].removesuffix(".tflite")
+    name = digest_in(target or "")
     return name if is_sha256(name) else None
 
 

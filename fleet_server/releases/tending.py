@@ -20,6 +20,7 @@ from fleet_server.releases.online import OnlineRepository
 from fleet_server.releases.store import FolderStore
 from shared.clock import Clock
 from shared.errors import UsageError
+from shared.releases import series_of
 
 OWNED = ("root", "targets")
 ONLINE = ("snapshot", "timestamp")
@@ -98,7 +99,7 @@ def withdraw(*, owner_dir: Path, server_state: Path, model: str, clock: Clock) -
             "give at least 8 digits of one"
         )
     path, release = meant[0]
-    series = path.rpartition("/")[0]
+    series = series_of(path)
     now = metadata.moment(clock.utc_us())
     signer = load_role_signer(owner_dir / "keys", "targets", held.root)
     targets = owner.next_targets(held.targets, now, withdrawn={series: {release.release_seq}})

@@ -18,6 +18,7 @@ from fleet_server.rollout.offering import open_rollout
 from fleet_server.storage.database import Change
 from fleet_server.storage.rollout_tables import rollouts
 from fleet_server.storage.tables import decisions, deployments, models
+from shared.releases import series_of
 
 Withdrawn = Mapping[str, Collection[int]]
 """The numbers of withdrawn releases by "task/deployment"."""
@@ -31,7 +32,7 @@ def follow(
     gone = [
         row
         for row in connection.execute(query)
-        if row.release_seq in withdrawn.get(row.path.rpartition("/")[0], ())
+        if row.release_seq in withdrawn.get(series_of(row.path), ())
     ]
     return (lambda c: _withdraw(c, deployment, gone, now_utc_us)) if gone else None
 

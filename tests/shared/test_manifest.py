@@ -167,3 +167,9 @@ def test_a_target_path_fits_a_message_and_its_delegation() -> None:
     assert msgspec.convert(longest, TargetPath) == longest
     (pattern,) = releases.delegated_paths("wall-distance")
     assert [part == "*" for part in pattern.split("/")] == [False, True, False]
+
+
+def test_a_target_path_names_its_series_and_its_bytes() -> None:
+    path = releases.target_path("wall-distance", "garage", MANIFEST.sha256)
+    assert releases.series_of(path) == "wall-distance/garage"
+    assert releases.digest_in(path) == MANIFEST.sha256
