@@ -22,7 +22,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
 from fleet_server.terminal import render
-from fleet_server.terminal.model import Car
+from fleet_server.terminal.car import Car
 from fleet_server.terminal.orders import VERBS
 from fleet_server.terminal.session import Session
 from shared.errors import RefusedError, RetryLaterError

@@ -19,13 +19,13 @@ Laws:
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from fleet_server.cars import registry
-from fleet_server.cars.registry import Known
+from fleet_server.terminal.car import Car
 from fleet_server.terminal.events import Events, plain
 from fleet_server.terminal.orders import Orders
-from fleet_server.terminal.trace import Point, Trace
+from fleet_server.terminal.trace import Point
 from shared import codec
 from shared.errors import RefusedError
 from shared.messages import (
@@ -46,67 +46,8 @@ from shared.topics import (
     match,
 )
 
-SILENT_US = 30_000_000
-"""A connected car reports every five seconds; after this it counts as silent."""
-
-FRESH_US = 3_000_000
-"""How long a live value counts as now."""
-
 CARS = 20_000
 """How many names are shown; a broker that tells of more is not believed."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Car:
-    """One car, as it is shown. `is_vouched`: the server signed a wish for it."""
-
-    name: str
-    known: Known = field(default_factory=Known)
-    is_seen: bool = False
-    heard_us: int = 0
-    status: Status | None = None
-    desired: Desired | None = None
-    telemetry: Telemetry | None = None
-    telemetry_us: int = 0
-    trace: Trace = field(default_factory=Trace)
-
-    @property
-    def is_vouched(self) -> bool:
-        """Whether the server signed what this car is to run."""
-        return self.desired is not None
-
-    def presence(self, now_us: int) -> str:
-        """Return online, silent, offline, or unknown before the car said anything."""
-        if not self.is_seen:
-            return "unknown"
-        is_silent = now_us - self.heard_us > SILENT_US
-        return registry.presence(online=self.known.online, is_silent=is_silent)
-
-    def live(self, now_us: int) -> Telemetry | None:
-        """Return the live values, while they are fresh."""
-        return self.telemetry if now_us - self.telemetry_us <= FRESH_US else None
-
-    def error_now(self, now_us: int) -> float | None:
-        """Return estimate less measured distance, while both are fresh, in the task's unit."""
-        live = self.live(now_us)
-        if live is None or live.estimate is None or live.label is None:
-            return None
-        return live.estimate - live.label
-
-    @property
-    def wanted(self) -> str | None:
-        """Return the digest of the model that the server wants here."""
-        return digest_of(self.desired.target) if self.desired else None
-
-    @property
-    def candidate(self) -> str | None:
-        """Return the digest of the model that the server wants tried here."""
-        return digest_of(self.desired.candidate) if self.desired else None
-
-
-def digest_of(target: str | None) -> str | None:
-    """Return the digest in a release's path (`shared.releases.target_path`)."""
-    return None if target is None else target.rpartition("/")[2].removesuffix(".tflite")
 
 
 class Fleet:
@@ -276,10 +217,11 @@ class Fleet:
         held = car.desired
         if held is not None and (said.epoch, said.revision) < (held.epoch, held.revision):
             return car
-        if at.is_news and digest_of(said.target) != car.wanted:
-            wanted = self.version(digest_of(said.target))
+        wished = replace(car, desired=said)
+        if at.is_news and wished.wanted != car.wanted:
+            wanted = self.version(wished.wanted)
             self.events.add(at.utc_us, car.name, f"is to run model {wanted}")
-        return replace(car, desired=said)
+        return wished
 
     def _result(self, said: CommandResult, parts: Mapping[str, str], at: "_Moment") -> None:
         if said.actor != parts["actor"]:

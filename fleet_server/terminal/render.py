@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from rich.text import Text
 
 from fleet_server.terminal import plot
+from fleet_server.terminal.car import Car
 from fleet_server.terminal.events import Event, plain
-from fleet_server.terminal.model import Car, Fleet
+from fleet_server.terminal.model import Fleet
 from fleet_server.terminal.orders import Order
 
 GOOD, BAD, DIM, HEAD, CHOSEN = "green", "bold red", "dim", "bold", "reverse"

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet_server.terminal.model import CARS, FRESH_US, SILENT_US, Fleet
+from fleet_server.terminal.car import FRESH_US, SILENT_US
+from fleet_server.terminal.model import CARS, Fleet
 from fleet_server.terminal.trace import KEPT, SPAN_US
 from shared.ids import is_device_name
 from shared.messages import CommandResult, Message, OperatorKey, Operators, UpdateEvent
