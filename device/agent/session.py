@@ -17,7 +17,7 @@ from device.agent.obeying import Obeying
 from device.agent.operators import OperatorKeys
 from device.agent.presence import Presences
 from device.agent.progress import Progress
-from device.agent.status import NO_BOOT, is_news, make_status
+from device.agent.status import NO_BOOT, Statuses
 from device.agent.updating import Updating
 from device.agent.uploading import Uploading
 from device.agent.watching import Watching
@@ -28,7 +28,7 @@ from device.live import Live
 from shared import codec
 from shared.clock import Clock
 from shared.errors import RefusedError, RetryLaterError
-from shared.messages import Chunk, ReleaseMetadata, Status, UploadLevel
+from shared.messages import Chunk, ReleaseMetadata, UploadLevel
 from shared.mqtt_events import Connected, Disconnected, Event, Received
 from shared.signing import SigningKey
 from shared.topics import (
@@ -38,7 +38,6 @@ from shared.topics import (
     RECEIPT,
     RELEASE_METADATA,
     RELEASE_TARGET,
-    STATUS,
     TELEMETRY,
     match,
 )
@@ -46,7 +45,6 @@ from shared.topics import (
 logger = logging.getLogger(__name__)
 
 _LOOK_US = 500_000
-_STATUS_US = 5_000_000
 _TELEMETRY_US = 200_000
 
 
@@ -66,17 +64,21 @@ class Agent:
         rng: random.Random,
     ) -> None:
         """Take up where the journal stands; `owner_level` is the owner's consent."""
-        self._home = home
         self._journal = journal
-        self._enrolment = enrolment
         self._device = enrolment.device
         self._server_key = enrolment.server_key
         self._presences = presences
         self._clock = clock
         self.is_connected = False
         self._hears_releases = False
-        self._last_status: Status | None = None
-        self._look_at_us = self._status_at_us = self._telemetry_at_us = 0
+        self._look_at_us = self._telemetry_at_us = 0
+        self._statuses = Statuses(
+            journal,
+            device=self._device,
+            deployment=enrolment.deployment,
+            clock=clock,
+            folder=home.root,
+        )
         self._wishes = Wishes(journal, self._device, self._server_key)
         self.refused = 0
         self.dropped = 0
@@ -176,7 +178,7 @@ class Agent:
     def _connected(self) -> list[Effect]:
         self.is_connected = True
         self.obeying.connected()
-        self._last_status = None
+        self._statuses.connected()
         self._look_at_us = 0
         self.uploading.connected()
         logger.info("connected number=%d boot=%s", self._presences.connection, self._presences.boot)
@@ -228,30 +230,12 @@ class Agent:
             if self.watching.look():
                 self.uploading.hurry()
             effects += self.updating.decide()
-            effects += self._status(now_us)
+            if self.is_connected:
+                effects += self._statuses.due(now_us, self.uploading.level, self._faults())
         except RetryLaterError as error:
             # What the update asked for above must not be lost with a report.
             logger.info("report_waits reason=%s", error)
         return effects
-
-    def _status(self, now_us: int) -> list[Effect]:
-        if not self.is_connected:
-            return []
-        status = make_status(
-            self._journal,
-            device=self._device,
-            deployment=self._enrolment.deployment,
-            upload=self.uploading.level,
-            clock=self._clock,
-            folder=self._home.root,
-            faults=self._faults(),
-        )
-        if now_us < self._status_at_us and not is_news(self._last_status, status):
-            return []
-        self._status_at_us = now_us + _STATUS_US
-        self._last_status = status
-        topic = STATUS.topic(id=self._device)
-        return [Publish(topic=topic, payload=codec.encode(status), retained=True)]
 
     def _faults(self) -> tuple[str, ...]:
         progress = self.updating.progress
