@@ -249,7 +249,7 @@ class SimulatedPicamera2:
             start.distance_mm,
             start.angle_deg,
             lateral_mm=start.lateral_mm,
-            at_us=exposed_us,
+            at_us=exposed_us - self._world.start_us,
             until=end,
         )
         self._frozen = picture

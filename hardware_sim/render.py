@@ -117,7 +117,8 @@ class Renderer:
             distance_mm: bumper to wall along the car's axis, 0 or more.
             angle_deg: between the car's axis and the wall's normal.
             lateral_mm: where along the wall; None draws from the scene's approach.
-            at_us: the moment of exposure, which fixes noise and exposure; None draws one.
+            at_us: the moment of exposure since the world's start, which fixes noise and exposure;
+                None draws one.
             until: where the car stands at the exposure's end; None where it does not move.
         """
         if lateral_mm is None:

@@ -64,7 +64,9 @@ def test_a_picture_shows_where_the_car_was_when_it_was_exposed() -> None:
     world.set_duty(1, -0.5)
     clock.sleep_until_us(clock.monotonic_us() + 500_000)
     shown = held[0].make_array("main")
-    expected = Renderer(world.scene, 1).picture(300.0, lateral_mm=0.0, at_us=exposed_us)
+    expected = Renderer(world.scene, 1).picture(
+        300.0, lateral_mm=0.0, at_us=exposed_us - world.start_us
+    )
     assert world.distance_mm < 250.0
     assert np.array_equal(shown, expected)
 

@@ -40,6 +40,29 @@ def _drive(folder: Path, script: Path, manoeuvres: int) -> Progress:
     return msgspec.json.decode((folder / "progress.json").read_bytes(), type=Progress)
 
 
+class _AnotherDay(SystemClock):
+    """This machine's clock, a day and a moment later."""
+
+    def utc_us(self) -> int:
+        return super().utc_us() + 86_400_012_345
+
+
+def test_the_same_seed_gives_the_same_pictures_and_readings_to_the_byte_on_any_day(
+    tmp_path: Path,
+) -> None:
+    seen = []
+    for number, real in enumerate((SystemClock(), _AnotherDay())):
+        folder = tmp_path / f"{number}"
+        folder.mkdir()
+        home = folder / "home"
+        drive(home, _order(folder), _FAST, real, stop=lambda: False, max_manoeuvres=1)
+        journal = Journal.open(Home(home).journal)
+        seen.append([(each.label, jpeg) for each, jpeg in journal.pairs_after(("", -1), 1000)])
+        journal.close()
+    assert len(seen[0]) > 10
+    assert seen[0] == seen[1]
+
+
 def _samples(folder: Path) -> list[Sample]:
     journal = Journal.open(Home(folder / "home").journal)
     try:

@@ -44,6 +44,7 @@ def _evidence(
     *,
     original: Evaluation | None = None,
     in_service: Evaluation | None = None,
+    calibration: Evaluation | None = None,
     golden: bool | None = True,
     **figures: float,
 ) -> Evidence:
@@ -62,6 +63,7 @@ def _evidence(
             "converted": msgspec.to_builtins(converted or _evaluation()),
             "original": msgspec.to_builtins(original or _evaluation()),
             "in_service": msgspec.to_builtins(in_service),
+            "calibration": msgspec.to_builtins(calibration),
         },
         Judgement,
     )
@@ -105,6 +107,10 @@ def test_each_gate_shuts_on_its_own_figure(evidence: Evidence, gate: str) -> Non
         _evidence(_evaluation(3.19), original=_evaluation(3.0)),
         _evidence(_evaluation(within=(0.64, 0.91))),
         _evidence(_evaluation(within=(0.55, 0.95), error=(0.07, 0.0))),
+        _evidence(
+            _evaluation(within=(0.60, 0.95), error=(0.02, 0.0)),
+            calibration=_evaluation(error=(0.03, 0.0)),
+        ),
         _evidence(_evaluation(3.5), original=_evaluation(3.0), lost_error=0.3),
         _evidence(golden=None),
         _evidence(latency_us=5_000.0, size_bytes=2 * 1024 * 1024),

@@ -53,6 +53,15 @@ def test_a_run_made_again_is_the_same_file_to_the_byte(done: Done) -> None:
     assert made.other_versions == {}
 
 
+def test_sigma_is_set_by_what_the_converted_file_answers(done: Done) -> None:
+    from trainer.judging.evaluate import Judgement
+
+    found = _folder(done).read_json("evaluation.json", Judgement).calibration
+    assert found is not None
+    assert found.within_1_sigma == pytest.approx(0.6827, abs=0.06)
+    assert found.within_2_sigma == pytest.approx(0.9545, abs=0.06)
+
+
 def test_fit_runs_again_alone_with_another_batch_on_the_identical_split(done: Done) -> None:
     first = _folder(done)
     before = {each: each.read_bytes() for each in first.path.rglob("*") if each.is_file()}

@@ -80,7 +80,8 @@ class Judgement(Record, frozen=True):
     `baseline_mae` is the error of kernel ridge regression on 20 x 15 pixels, on the same split.
     `in_service` is None where there is none, or none for this task. `value_low` and `value_high`
     are the ends of what the file can answer, in the task's unit; `latency_us` is the median time of
-    one answer on the trainer's machine, one thread.
+    one answer on the trainer's machine, one thread. `calibration` is the converted file on the
+    manoeuvres that sigma was set by, None in a run of an earlier version.
     """
 
     converted: Evaluation
@@ -92,6 +93,7 @@ class Judgement(Record, frozen=True):
     size_bytes: int
     value_low: float
     value_high: float
+    calibration: Evaluation | None = None
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

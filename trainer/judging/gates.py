@@ -16,10 +16,12 @@ Laws:
 - limits on errors are shares of the task's range, so that they hold for any task: 0.2 mm and 0.5 mm
   of the 350 mm of wall-distance;
 - a mean over pictures is known only as well as few manoeuvres let it be: what quantising lost, and
-  how far sigma is off, are refused beyond their limit *and* three times their standard error; that
-  a setting got worse is refused beyond its limit alone (see docs/adr/0031).
+  how far sigma is off, are refused beyond their limit *and* three times their standard error, in
+  which sigma's own counts, since few manoeuvres set it, too; that a setting got worse is refused
+  beyond its limit alone (see docs/adr/0031).
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -128,7 +130,13 @@ def _sigma(sigmas: Literal[1, 2]) -> Gate:
     def gate(evidence: Evidence, limits: Limits) -> Finding:
         judged = evidence.judgement.converted
         share = judged.within_1_sigma if sigmas == 1 else judged.within_2_sigma
-        error = judged.within_1_error if sigmas == 1 else judged.within_2_error
+        error = math.hypot(
+            *(
+                each.within_1_error if sigmas == 1 else each.within_2_error
+                for each in (judged, evidence.judgement.calibration)
+                if each is not None
+            )
+        )
         off = abs(share - wanted)
         limit = max(limits.coverage_points, limits.standard_errors * error)
         return Finding(

@@ -7,7 +7,7 @@ import numpy as np
 
 from trainer.data import split as splitting
 from trainer.judging import baseline, evaluate, gates
-from trainer.learning import fit, quantise
+from trainer.learning import calibrate, fit, network, quantise
 from trainer.learning.rounds import Round
 from trainer.notebook import card
 from trainer.pipeline import kept
@@ -88,11 +88,18 @@ def _fit(run: Run) -> None:
 
 
 def _quantise(run: Run) -> None:
-    train = kept.read_split(run.folder).train
-    network = kept.read_network(run.folder, run.dataset.task, run.settings)
-    shown = train[quantise.representative(run.dataset.strata(train), seed=run.settings.seed)]
+    split = kept.read_split(run.folder)
+    trained = kept.read_network(run.folder, run.dataset.task, run.settings)
+    strata = run.dataset.strata(split.train)
+    shown = split.train[quantise.representative(strata, seed=run.settings.seed)]
     pictures = run.dataset.pictures[shown]
-    model = quantise.to_int8(network, pictures, run.dataset.task, run.settings)
+    model = quantise.to_int8(trained, pictures, run.dataset.task, run.settings)
+    # What int8 adds to the errors, the network's own sigma does not know.
+    validation = run.dataset.part(split.validation)
+    answers = evaluate.run(model, validation, clock=run.clock)
+    errors, sigmas = answers.values - validation.labels, np.exp(answers.log_sigmas)
+    network.scale_sigma(trained, calibrate.factor(errors, sigmas))
+    model = quantise.to_int8(trained, pictures, run.dataset.task, run.settings)
     run.folder.keep("model/model.tflite", model)
 
 
@@ -102,10 +109,10 @@ def _evaluate(run: Run) -> None:
     held = evaluate.held_out(run.dataset, rows)
     model = run.folder.read("model/model.tflite")
     answers = evaluate.run(model, held.part, clock=run.clock)
-    network = kept.read_network(run.folder, run.dataset.task, run.settings)
+    trained = kept.read_network(run.folder, run.dataset.task, run.settings)
     in_service = kept.read_in_service(run.folder, run.dataset.task)
     low, high = evaluate.value_range(evaluate.tensors(model)["value"], run.dataset.task)
-    values, log_sigmas = fit.predict(network, held.part)
+    values, log_sigmas = fit.predict(trained, held.part)
     lost = np.abs(answers.values - held.part.labels) - np.abs(values - held.part.labels)
     kept.keep_answers(run.folder, rows, answers.values, answers.log_sigmas)
     run.folder.keep_json(
@@ -117,6 +124,9 @@ def _evaluate(run: Run) -> None:
             in_service=evaluate.judge_file(in_service, held, clock=run.clock)
             if in_service
             else None,
+            calibration=evaluate.judge_file(
+                model, evaluate.held_out(run.dataset, split.validation), clock=run.clock
+            ),
             baseline_mae=float(
                 np.mean(np.abs(baseline.answers(run.dataset, split) - held.part.labels))
             )
