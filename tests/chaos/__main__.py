@@ -100,7 +100,8 @@ def chaos(
     clock = SystemClock()
     _made(out)
     wanted = [each for each in CHAPTERS if not names or each.name in names]
-    folders = {each.name: _emptied(state / each.name) for each in wanted}
+    # Whole paths: a watched disk is known by what SQLite calls it.
+    folders = {each.name: _emptied(state.absolute() / each.name) for each in wanted}
     pages = report.last(out, is_quick=quick) if names else {}
     run: list[Check] = []
     for chapter in wanted:
