@@ -69,6 +69,7 @@ def server(
     chosen = settings.load(state, {name: each for name, each in given.items() if each is not None})
     from fleet_server.running import service
 
+    service.require_address(chosen, role)
     with service.opened(state, chosen, SystemClock(), role) as parts:
         if not service.serve(parts):
             raise RetryLaterError("a part of the server died; its log says of what")

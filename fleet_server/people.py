@@ -19,7 +19,7 @@ from fleet_server import logbook, settings
 from fleet_server.broker import users
 from fleet_server.settings import ServerSettings
 from fleet_server.storage.database import Database
-from fleet_server.storage.opening import open_database
+from fleet_server.storage.opening import FILE, open_database
 from fleet_server.terminal.papers import Grant, Request, Role
 from shared.clock import Clock, SystemClock
 from shared.errors import UsageError
@@ -42,6 +42,7 @@ ACTOR = "command-line"
 """Who the log book says did it, where somebody did it on the server's machine."""
 
 _REASON_LENGTH = 200
+_LEFT_BY_A_SERVER = (FILE, "server.toml", "keys/server.key")
 
 
 @contextmanager
@@ -51,14 +52,23 @@ def opened(state: Path) -> Iterator[tuple[Database, Clock]]:
     Raises:
         UsageError: no server keeps its state there, or its settings or database cannot be used.
     """
-    if not state.is_dir() or not any(state.iterdir()):
-        raise UsageError(f"no server keeps its state in {state}: start it once, or mend --state")
+    require_server(state)
     clock = SystemClock()
     database = open_database(state, settings.load(state, {}), clock)
     try:
         yield database, clock
     finally:
         database.close()
+
+
+def require_server(state: Path) -> None:
+    """Return quietly where a server keeps its state in the folder `state`.
+
+    Raises:
+        UsageError: none does, so that nothing is to be made there by mistake.
+    """
+    if not any((state / name).exists() for name in _LEFT_BY_A_SERVER):
+        raise UsageError(f"no server keeps its state in {state}: start it once, or mend --state")
 
 
 def checked_reason(text: str) -> str:

@@ -24,7 +24,7 @@ import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
-from shared.errors import RetryLaterError
+from shared.errors import RetryLaterError, UsageError
 from shared.mqtt_events import Connected, Disconnected, Event, EventQueue, Received
 
 logger = logging.getLogger(__name__)
@@ -63,6 +63,26 @@ class Address:
         return f"Address({self.user}@{self.host}:{self.port})"
 
 
+def tls_context(ca_file: str, certificate: tuple[str, str] | None) -> ssl.SSLContext:
+    """Return what TLS is spoken with: whom we believe, and our own certificate and key if asked.
+
+    Raises:
+        UsageError: a file cannot be read, or holds no certificate or key.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    named = ca_file
+    try:
+        context.load_verify_locations(cafile=ca_file)
+        if certificate is not None:
+            named = " and ".join(certificate)
+            context.load_cert_chain(*certificate)
+    except ssl.SSLError:
+        raise UsageError(f"{named}: no certificate or key, as PEM, that TLS can use") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {named}: {error.strerror}") from None
+    return context
+
+
 class _Client(paho.Client):
     """paho's client, whose thread outlives what a broker sends."""
 
@@ -90,6 +110,9 @@ class Connection:
 
         The client id is the user name, as every broker of ours demands; a server that runs several
         clients under one user passes its own `client_id`.
+
+        Raises:
+            UsageError: a file of TLS cannot be used.
         """
         self._address = address
         self._will = will
@@ -182,13 +205,7 @@ class Connection:
         )
         client.username_pw_set(self._address.user, self._address.password)
         if self._address.ca_file:
-            certificate, key = self._address.certificate or (None, None)
-            client.tls_set(
-                ca_certs=self._address.ca_file,
-                certfile=certificate,
-                keyfile=key,
-                tls_version=ssl.PROTOCOL_TLS_CLIENT,
-            )
+            client.tls_set_context(tls_context(self._address.ca_file, self._address.certificate))
         client.reconnect_delay_set(min_delay=1, max_delay=30)
         client.max_inflight_messages_set(20)
         client.max_queued_messages_set(1000)

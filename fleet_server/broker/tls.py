@@ -81,7 +81,11 @@ def server_context(tls: Tls) -> ssl.SSLContext:
         if tls.ca_file is not None:
             context.load_verify_locations(cafile=tls.ca_file)
             context.verify_mode = ssl.CERT_REQUIRED
-    except OSError as error:  # ssl.SSLError is one.
-        reason = error.strerror or "no certificate or key"
-        raise UsageError(f"cannot use {tls.cert_file}: {reason}") from None
+    except ssl.SSLError:
+        named = ", ".join(map(str, tls.files))
+        raise UsageError(
+            f"{named}: no certificate with its key, as PEM, that TLS can use"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"cannot use {tls.cert_file}: {error.strerror}") from None
     return context

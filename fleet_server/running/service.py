@@ -7,6 +7,7 @@ Laws:
 - SIGTERM and SIGINT end everything within seconds; whatever was committed stays.
 """
 
+import errno
 import gc
 import logging
 import signal
@@ -37,7 +38,7 @@ from fleet_server.storage.opening import open_database
 from fleet_server.storage.quarantine import Budget
 from shared.clock import Clock
 from shared.errors import UsageError
-from shared.mqtt import Address
+from shared.mqtt import Address, tls_context
 from shared.signing import SigningKey
 
 logger = logging.getLogger(__name__)
@@ -68,8 +69,12 @@ def opened(state: Path, settings: ServerSettings, clock: Clock, role: Role) -> I
     """Give the server whose state folder is `state`, its database migrated.
 
     Raises:
-        UsageError: the folder, the database, a key or the broker's users file is unusable.
+        UsageError: the folder, the database, a key, a certificate or the broker's users file is
+            unusable.
     """
+    certificate = _certificate(settings)
+    if settings.broker_ca_file is not None:
+        tls_context(settings.broker_ca_file, certificate)
     database = open_database(state, settings, clock)
     try:
         key = SigningKey.load_or_create(state / "keys" / "server.key")
@@ -98,7 +103,7 @@ def opened(state: Path, settings: ServerSettings, clock: Clock, role: Role) -> I
                 user=own.user,
                 password=own.secret,
                 ca_file=settings.broker_ca_file,
-                certificate=_certificate(settings),
+                certificate=certificate,
             ),
             role=role,
         )
@@ -113,6 +118,17 @@ def _certificate(settings: ServerSettings) -> tuple[str, str] | None:
     if certificate or key:
         raise UsageError("settings: broker_cert_file and broker_key_file go together")
     return None
+
+
+def require_address(settings: ServerSettings, role: Role) -> None:
+    """Return quietly where a server can listen as `settings` say, before anything is made for it.
+
+    Raises:
+        UsageError: the port is taken, or the address is none of this machine's.
+    """
+    listener = _listen(settings, role)
+    if listener is not None:
+        listener.close()
 
 
 def serve(server: Server) -> bool:
@@ -250,8 +266,13 @@ def _listen(settings: ServerSettings, role: Role) -> socket.socket | None:
         listener.listen(128)
     except OSError as error:
         listener.close()
+        option = "--port" if role in _WITH_REST else "--probe-port"
+        remedy = (
+            f"stop what listens there or choose another {option}"
+            if error.errno == errno.EADDRINUSE
+            else f"choose another --host or {option}"
+        )
         raise UsageError(
-            f"cannot listen on {settings.host}:{port}: {error.strerror}; stop what listens there "
-            f"or choose another {'--port' if role in _WITH_REST else '--probe-port'}"
+            f"cannot listen on {settings.host}:{port}: {error.strerror}; {remedy}"
         ) from None
     return listener

@@ -107,6 +107,9 @@ def enrol(
     *, home: Path, state: Path, name: str, role: Role, days: int, reason: str, as_json: bool
 ) -> None:
     """Set a console up on the server's machine: request, admit and accept in one."""
+    from fleet_server import people as register
+
+    register.require_server(state)
     folder = ConsoleHome(home)
     said = _admit(state, homes.request(folder, name), role, days, reason)
     homes.accept(folder, said["grant"])
@@ -167,6 +170,7 @@ def people(*, state: Path, as_json: bool) -> None:
     """List everybody who has a console, on the server's machine."""
     from fleet_server import people as register
 
+    register.require_server(state)
     found = register.listed(state)
     lines = (
         f"{each.name}  {each.role}  until {_day(each.until_utc_us)}  {each.fingerprint}"
@@ -202,6 +206,7 @@ def _admit(state: Path, line: str, role: Role, days: int, reason: str) -> dict[s
     from fleet_server.terminal.papers import write_grant
 
     asked = read_request(line)
+    register.require_server(state)
     key = SigningKey.load(state / "keys" / "server.key")
     chosen = settings.load(state, {})
     with register.opened(state) as (database, clock), database.write() as connection:

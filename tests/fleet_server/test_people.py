@@ -227,6 +227,8 @@ def test_a_line_that_is_not_whole_or_was_changed_or_is_for_another_is_refused(
         (["admit", "nonsense"], "this is no request"),
         (["accept", "nonsense"], "this is no grant"),
         (["revoke", "--name", "anna"], "no server keeps its state"),
+        (["enrol", "--name", "anna"], "no server keeps its state"),
+        (["people"], "no server keeps its state"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(
@@ -240,3 +242,4 @@ def test_what_is_wrong_is_said_in_one_line(
     assert run(*arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert said in line
+    assert list(tmp_path.iterdir()) == []

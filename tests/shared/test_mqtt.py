@@ -1,8 +1,11 @@
 """What a connection promises before there is one. On the wire: `test_mqtt_wire`."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from shared.errors import RetryLaterError
+from shared.errors import RetryLaterError, UsageError
 from shared.mqtt import Address, Connection
 from shared.mqtt_events import Connected, Disconnected, Event, Received
 
@@ -27,3 +30,17 @@ def test_events_come_in_order_and_tell_whether_we_are_connected() -> None:
         connection._events.put(event)
     told = [(connection.next_event(0), connection.connected) for _ in events]
     assert told == [(events[0], True), (events[1], True), (events[2], False)]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [(None, "cannot read .*ca.pem: No such file"), ("no certificate", "ca.pem: no certificate")],
+)
+def test_an_authority_that_is_none_is_named_before_anything_is_connected(
+    tmp_path: Path, body: str | None, said: str
+) -> None:
+    file = tmp_path / "ca.pem"
+    if body is not None:
+        file.write_text(body)
+    with pytest.raises(UsageError, match=said):
+        Connection(replace(ADDRESS, ca_file=str(file)))
