@@ -13,6 +13,7 @@ from device.drive.loop import run
 from device.home import Home
 from device.journal import Journal
 from device.task import task_of
+from hardware_sim import scene as scenes
 from hardware_sim.backend import SimConfiguration, open_car
 from hardware_sim.person import Person
 from hardware_sim.script import Desk
@@ -39,6 +40,7 @@ def drive(
     """
     folder = Home(home)
     order, settings = Desk(script).order(), folder.settings()
+    scenes.load(order.scene)
     folder.create()
     car = open_car(configuration, real)
     desk = Desk(script, spared=car.disk.spared)

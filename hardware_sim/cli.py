@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_OTHER_PICTURES = (".bmp", ".gif", ".jpeg", ".jpg", ".svg", ".tif", ".tiff", ".webp")
 
 
 @click.group(epilog="Example: parkfleet sim render --scene red --out out/red.png")
@@ -164,6 +165,8 @@ def render(
     """
     from hardware_sim import gallery
 
+    if out.suffix.lower() in _OTHER_PICTURES:
+        raise UsageError(f"--out {out}: a sheet is a .png; any other name is a folder's")
     distances_mm = _numbers(distances, "--distance-mm", low=0.0, high=2000.0)
     angles_deg = _numbers(angles, "--angle-deg", low=-60.0, high=60.0) if angles else None
     chosen = [scenes.load(name) for name in wanted or scenes.shipped()]

@@ -87,8 +87,8 @@ def parse(text: str) -> Fault:
     told = {"name": name, "from_s": start} | ({"for_s": length} if plus else {})
     try:
         return msgspec.convert(told, Fault, strict=False)
-    except msgspec.ValidationError as error:
+    except msgspec.ValidationError:
         raise UsageError(
-            f"{text!r} is no fault ({error}): write NAME@SECONDS or NAME@SECONDS+LENGTH, "
-            "for example i2c_error@5+2"
+            f"{text!r} is no fault: write NAME@SECONDS or NAME@SECONDS+LENGTH, for example "
+            f"i2c_error@5+2; names: {', '.join(FAULT_NAMES)}"
         ) from None

@@ -88,9 +88,11 @@ def read(folder: Path, task: Task) -> Recording:
             skipped.append(row)
         else:
             kept.setdefault(row.manoeuvre, []).append(row)
+    if not kept and not skipped:
+        raise UsageError(f"{path} has no rows: write one for each picture in images/")
     if not kept:
-        first = f", line {skipped[0].line}: {skipped[0].reason}" if skipped else ""
-        raise UsageError(f"{path}: none of {len(skipped)} rows can be used{first}")
+        first = f"line {skipped[0].line}: {skipped[0].reason}"
+        raise UsageError(f"{path}: none of {len(skipped)} rows can be used; {first}")
     return Recording(
         manoeuvres=tuple(_manoeuvre(name, rows) for name, rows in kept.items()),
         skipped=tuple(skipped),

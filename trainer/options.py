@@ -229,7 +229,10 @@ def model(path: Path | None) -> tuple[bytes, Manifest] | None:
     try:
         body, manifest = path.read_bytes(), Manifest.from_json(beside.read_bytes())
     except OSError as error:
-        raise UsageError(f"cannot read {error.filename}: {error.strerror}") from None
+        raise UsageError(
+            f"cannot read {error.filename}: {error.strerror}; "
+            "give a model with its manifest.json beside it"
+        ) from None
     except RefusedError as error:
         raise UsageError(f"{beside}: {error}") from None
     if sha256_hex(body) != manifest.sha256:

@@ -32,10 +32,12 @@ def listening(path: Path) -> Iterator[socket.socket]:
     """Listen at `path` for as long as the context lasts; the file goes with it.
 
     Raises:
-        UsageError: another world listens there, something else lies there, or there is no folder.
+        UsageError: another world listens there, something else lies there, or the folder, which is
+            made where it is missing, cannot be had.
     """
     listener = socket.socket(socket.AF_UNIX, _SOCKET)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with _addressed(path) as address:
             _make_room(path, address)
             # Before it is bound: so the file never has another mode.

@@ -97,8 +97,11 @@ def serve(
     Raises:
         UsageError: the scene, a fault, the script or the path is wrong.
     """
+    # What a person got wrong is told before a folder or a socket is made.
+    hardware = build(scenes.load(scene), seed, clock, strict=strict, faults=faults)
+    if script is not None:
+        Desk(script).order()
     with listening(path) as listener:
-        hardware = build(scenes.load(scene), seed, clock, strict=strict, faults=faults)
         if script is not None:
             person = Person(hardware.world, hardware.pins, hardware.wiring, Desk(script), seed=seed)
             hardware.camera.observers.append(person.exposed)

@@ -102,7 +102,10 @@ def _release(model: Path, clock: Clock) -> Release:
         data = model.read_bytes()
         manifest = Manifest.from_json(model.with_name("manifest.json").read_bytes())
     except OSError as error:
-        raise UsageError(f"cannot read {error.filename}: {error.strerror}") from None
+        raise UsageError(
+            f"cannot read {error.filename}: {error.strerror}; "
+            "give a model with its manifest.json beside it"
+        ) from None
     except RefusedError as error:
         raise UsageError(f"{model.with_name('manifest.json')}: {error}") from None
     if manifest.sha256 != sha256_hex(data):

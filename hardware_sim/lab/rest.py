@@ -5,12 +5,13 @@ Laws:
 - a server that is restarting is a passing fault, told apart from a refusal.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
 
-from shared.errors import RefusedError, RetryLaterError
+from shared.errors import RefusedError, RetryLaterError, UsageError
 
 _PAGE = 500
 
@@ -19,7 +20,13 @@ class Server:
     """A fleet server at `url`, spoken to with an operator's token."""
 
     def __init__(self, url: str, token: str = "") -> None:
-        """Prepare a client; nothing is sent yet."""
+        """Prepare a client; nothing is sent yet.
+
+        Raises:
+            UsageError: `url` is no address of a server.
+        """
+        if not re.fullmatch(r"https?://[^\s/]+(/\S*)?", url):
+            raise UsageError(f"{url!r} is no address of a server: try http://127.0.0.1:8080")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self.url = url
         self._client = httpx2.Client(base_url=url, headers=headers, timeout=15.0)

@@ -130,7 +130,7 @@ def test_a_person_in_the_world_gives_orders_to_a_car_outside(tmp_path: Path) -> 
     ("words", "said"),
     [
         (["--scene", "nowhere"], "nowhere"),
-        (["--listen", "{folder}/missing/world.socket"], "No such file or directory"),
+        (["--listen", "/proc/missing/world.socket"], "No such file or directory"),
         (["--fault", "power_cut@1"], "another process"),
         (["--fault", "rain@1"], "is no fault"),
         (["--script", "{folder}/none.toml"], "none.toml"),

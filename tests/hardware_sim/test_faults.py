@@ -43,6 +43,7 @@ def test_what_is_no_fault_is_told_in_one_line_with_the_form(text: str) -> None:
     with pytest.raises(UsageError, match=r"NAME@SECONDS") as raised:
         parse(text)
     assert "\n" not in str(raised.value)
+    assert all(name in str(raised.value) for name in FAULT_NAMES)
 
 
 def test_faults_of_the_command_line_outlast_a_change_of_scene_and_the_scenes_start_with_it() -> (

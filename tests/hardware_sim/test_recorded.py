@@ -96,7 +96,7 @@ def test_a_picture_that_vanished_since_is_refused(folder: Path) -> None:
     [
         ("file,label", ["a.jpg,100"], "distance_mm"),
         ("file,file,distance_mm", ["a.jpg,a.jpg,100"], "'file' once"),
-        ("file,distance_mm", [], "none of 0 rows"),
+        ("file,distance_mm", [], "has no rows"),
         ("file,distance_mm", ["a.jpg,3383"], "line 2: distance_mm 3383 lies outside"),
         (HEADER, ["a.jpg,1,m,0,", "a.jpg,1,m,99999999999,"], "milliseconds"),
     ],

@@ -66,7 +66,11 @@ def split(data: Path, seed: int) -> Split:
     try:
         with path.open(newline="") as file:
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}; give a folder with images/ and labels.csv"
+        ) from None
+    except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"cannot read {path}: {error}") from None
     if not rows or not {"file", "distance_mm", "manoeuvre"} <= set(rows[0]):
         raise UsageError(f"{path}: the columns file, distance_mm and manoeuvre are needed")

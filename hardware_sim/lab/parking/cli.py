@@ -96,6 +96,9 @@ def park(
         if unknown is None
         else _scenes(unknown, "--unknown")
     )
+    both = sorted(set(known_scenes) & set(unknown_scenes))
+    if both:
+        raise UsageError(f"{', '.join(both)}: either --known or --unknown, not both")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -62,7 +62,10 @@ class Model:
         try:
             made = cls(data=path.read_bytes(), manifest=Manifest.from_json(manifest.read_bytes()))
         except OSError as error:
-            raise UsageError(f"cannot read {error.filename}: {error.strerror}") from None
+            raise UsageError(
+                f"cannot read {error.filename}: {error.strerror}; "
+                "give a model with its manifest.json beside it"
+            ) from None
         except ValueError as error:
             raise UsageError(f"{manifest}: {error}") from None
         if sha256_hex(made.data) != made.manifest.sha256:

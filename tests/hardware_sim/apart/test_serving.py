@@ -289,6 +289,11 @@ def test_what_a_killed_world_left_is_replaced_and_anything_else_left_alone(tmp_p
     assert other.read_text() == "mine"
 
 
+def test_the_folder_of_the_socket_is_made_where_it_is_missing(tmp_path: Path) -> None:
+    with listening(tmp_path / "var" / "world.socket"):
+        assert (tmp_path / "var" / "world.socket").is_socket()
+
+
 def test_a_path_longer_than_an_address_can_be_listened_at(tmp_path: Path) -> None:
     folder = tmp_path / ("deep" * 40)
     folder.mkdir()
