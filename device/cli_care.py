@@ -53,13 +53,15 @@ def calibrate(
     """
     from device import calibration
     from device.drive.loop import only_one
-    from device.hardware import open_instruments
+    from device.hardware import open_instruments, require_backend
 
     home = Home(home_folder)
     settings = home.settings()
+    chosen = backend or settings.backend
+    require_backend(chosen)
     home.create()
     with only_one(home):
-        car = open_instruments(backend or settings.backend, home.hardware(settings))
+        car = open_instruments(chosen, home.hardware(settings))
         try:
             taken = calibration.measure(car, readings)
             utc_us = car.clock.utc_us()
@@ -88,14 +90,15 @@ def calibrate(
 @json_option
 def selftest(home_folder: Path, *, backend: str | None, moves: bool, as_json: bool) -> int:
     """Test every instrument, the model, disk, clock and broker; exit code 1 where one fails."""
-    from device.hardware import open_instruments
+    from device.hardware import open_instruments, require_backend
     from device.selftest import selftest as test
     from shared.clock import SystemClock
 
     home = Home(home_folder)
     settings = home.settings()
-    home.create()
     chosen = backend or settings.backend
+    require_backend(chosen)
+    home.create()
     report = test(
         home,
         settings,

@@ -212,6 +212,15 @@ class Backend(Protocol):
         ...
 
 
+def require_backend(backend: str) -> None:
+    """Return quietly where there is a backend of that name; nothing is opened.
+
+    Raises:
+        UsageError: there is none; the text names those there are.
+    """
+    _entry(backend)
+
+
 def open_instruments(backend: str, configuration: Path | None = None) -> Instruments:
     """Open the instruments of the named backend.
 

@@ -66,13 +66,13 @@ def convert(table: object, settings: type[S], *, source: str) -> S:
     try:
         converted = msgspec.convert(table, settings, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{source}: {_in_words(str(error))}") from None
+        raise UsageError(f"{source}: {in_words(str(error))}") from None
     if not codec.is_finite(converted):
         raise UsageError(f"{source}: a number is not finite")
     return converted
 
 
-def _in_words(problem: str) -> str:
+def in_words(problem: str) -> str:
     """Return msgspec's text as a person reads a file: the key first, as it is written there.
 
     "Expected `int`, got `str` - at `$.camera.port`" becomes "camera.port: expected int, got str".

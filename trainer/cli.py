@@ -157,6 +157,8 @@ def run(
     from trainer import offline
     from trainer.search import space
 
+    if over and not trials:
+        raise UsageError("--over says what a search varies: give --trials, too")
     wanted = offline.Wanted(
         folders=data,
         task=options.task(task_file),
@@ -168,7 +170,7 @@ def run(
         space=dict(space.narrowed(over)),
         in_service=options.model(in_service),
     )
-    options.writable(out)
+    options.can_be_made(out)
     return _trained(wanted, out, as_json=as_json)
 
 
@@ -177,6 +179,7 @@ def _trained(wanted: "Wanted", out: Path, *, as_json: bool) -> int:
     from trainer import offline
 
     collected = offline.collect(wanted)
+    options.writable(out)
     with options.ends_on_sigterm(), options.bar(shows=not as_json) as tell:
         runtime.prepare(wanted.settings.threads)
         trained = offline.train(wanted, collected, out, tell=tell)

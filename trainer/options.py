@@ -4,6 +4,7 @@ Law: whatever a person typed wrong is named in one line, before anything heavy i
 """
 
 import functools
+import os
 import re
 import signal
 import sys
@@ -238,6 +239,17 @@ def model(path: Path | None) -> tuple[bytes, Manifest] | None:
     if sha256_hex(body) != manifest.sha256:
         raise UsageError(f"{beside} describes another file than {path}")
     return body, manifest
+
+
+def can_be_made(folder: Path) -> None:
+    """Make sure that `folder` is there or could be, and make nothing yet.
+
+    Raises:
+        UsageError: it could not.
+    """
+    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        raise UsageError(f"cannot write into {folder}: {nearest} is no folder that can be written")
 
 
 def writable(folder: Path) -> None:

@@ -109,6 +109,8 @@ def _install(home: Home, *, new_key: bytes, secret: str) -> None:
 
 @contextmanager
 def _alone(home: Home) -> Iterator[None]:
+    if not home.root.is_dir():
+        raise UsageError(f"there is no home folder {home.root}: enrol the car first")
     try:
         descriptor = os.open(home.rotation_lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

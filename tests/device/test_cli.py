@@ -77,6 +77,10 @@ def test_a_mistake_ends_with_one_line_and_exit_code_2(
     "arguments",
     [
         ["drive", "--backend", "boat"],
+        ["selftest", "--backend", "boat"],
+        ["calibrate", "--backend", "boat", "--distance", "100"],
+        ["enrol", "--rotate"],
+        ["sync-once"],
         ["enrol", "--server", "http://127.0.0.1:1", "--code", "X", "--name", "Car/1"],
         ["enrol", "--server", "http://127.0.0.1:1", "--code", "X", "--name", "car-1"],
     ],

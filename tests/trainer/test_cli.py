@@ -27,6 +27,16 @@ def _refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
 def test_a_missing_folder_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     said = _refused(capsys, "run", "--data", tmp_path / "nowhere", "--out", tmp_path / "out")
     assert "nowhere" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_named_before_pictures_are_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    said = _refused(capsys, "run", "--data", tmp_path / "nowhere", "--out", file / "a" / "b")
+    assert f"{file} is no folder" in said
 
 
 def test_a_task_that_makes_no_sense_is_named(
@@ -95,7 +105,10 @@ _RUN = "0123456789abcdef0123456789abcdef"
         (["run", "--set", "batch"], "give NAME=VALUE"),
         (["run", "--set", "bach=1"], "no setting 'bach'"),
         (["run", "--set", "batch=0"], "batch"),
-        (["run", "--over", "batch"], "give NAME=VALUE,VALUE"),
+        (["run", "--set", "batch=x"], "--set: batch: expected int, got str"),
+        (["run", "--over", "batch=8"], "give --trials"),
+        (["run", "--trials", "2", "--over", "batch"], "give NAME=VALUE,VALUE"),
+        (["run", "--trials", "2", "--over", "batch=x"], "--over batch=x: batch: expected int"),
         (["run", "--since", "yesterday"], "--since"),
         (["run", "--gates", "nowhere.toml"], "nowhere.toml"),
         (["run", "--in-service", "nowhere.tflite"], "nowhere.tflite"),
@@ -118,7 +131,7 @@ def test_too_little_to_learn_from_is_said_before_anything_heavy_is_imported(
     (tmp_path / "labels.csv").write_text("file,distance_mm\na.jpg,5\nb.jpg,900\n")
     said = _refused(capsys, "run", "--data", tmp_path, "--out", tmp_path / "out")
     assert "0 usable pairs" in said or "labels lie outside" in said
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_key_without_its_public_half_is_named(

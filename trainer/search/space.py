@@ -14,6 +14,7 @@ import numpy as np
 
 from shared.errors import UsageError
 from shared.samples import Record
+from shared.settings import in_words
 from trainer.settings import TrainingSettings
 
 Value = str | int | float | bool
@@ -77,7 +78,7 @@ def applied(
     try:
         return msgspec.convert(raw, TrainingSettings)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{source}: {error}") from None
+        raise UsageError(f"{source}: {in_words(str(error))}") from None
 
 
 def narrowed(over: Sequence[str]) -> Space:
@@ -92,10 +93,10 @@ def narrowed(over: Sequence[str]) -> Space:
     for text in over:
         name, sign, values = text.partition("=")
         if not sign or not values:
-            raise UsageError(f"{text!r}: give NAME=VALUE,VALUE...")
+            raise UsageError(f"--over {text!r}: give NAME=VALUE,VALUE...")
         parsed = tuple(_value(each.strip()) for each in _parts(values))
         for each in parsed:
-            applied(TrainingSettings(), {name: each}, source=text)
+            applied(TrainingSettings(), {name: each}, source=f"--over {text}")
         space[name] = Choice(values=parsed)
     return space
 
