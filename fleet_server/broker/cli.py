@@ -77,7 +77,7 @@ def run_command(
 
 
 @broker.command(
-    "config", epilog="Example: parkfleet broker config --state var/server --out deploy/mosquitto"
+    "config", epilog="Example: parkfleet broker config --state var/server --out var/mosquitto"
 )
 @click.option(
     "--state",
