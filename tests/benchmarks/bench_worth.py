@@ -289,7 +289,11 @@ def _check(name: str, value: float, limit: float, unit: str) -> Check:
 
 @click.command()
 @click.option("--seeds", type=click.IntRange(1, 100), default=5, show_default=True)
-@click.option("--recorded", type=click.Path(file_okay=False, path_type=Path), help="A folder.")
+@click.option(
+    "--recorded",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="A folder of recordings.",
+)
 @click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="A PNG to draw.")
 def bench(seeds: int, recorded: Path | None, plot: Path | None) -> None:
     """Train, and judge beside the truth; where recordings are given, beside the baseline."""

@@ -49,6 +49,7 @@ def _lying(folder: Path) -> list[Path]:
         ("evaluate --recorded .", "give a folder with images/"),
         ("evaluate --until 12", "--until"),
         ("demo --speed 0", "--speed"),
+        ("demo --seed -1", "--seed"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_remedy_and_makes_nothing(

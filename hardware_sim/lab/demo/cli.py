@@ -41,7 +41,10 @@ _TITLE = "parkfleet: from no model to a model that mended itself"
     "--port", type=click.IntRange(0, 65535), default=8080, show_default=True,
     help="The web page's port on this machine; 0 picks a free one.",
 )  # fmt: skip
-@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the cars' worlds.")
+@click.option(
+    "--seed", type=click.IntRange(0, 10_000_000), default=1, show_default=True,
+    help="Seed of the cars' worlds.",
+)  # fmt: skip
 @click.option(
     "--speed", type=click.FloatRange(1, 50), default=Plan().speed, show_default=True,
     help="How much faster than real time the cars live.",
