@@ -20,11 +20,12 @@ from fleet_server.releases.online import OnlineRepository
 from fleet_server.releases.store import FolderStore
 from shared.clock import Clock
 from shared.errors import UsageError
-from shared.releases import series_of
+from shared.releases import Release, series_of
 
 OWNED = ("root", "targets")
 ONLINE = ("snapshot", "timestamp")
 ROLES = (*OWNED, *ONLINE)
+_LEAST_DIGITS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,17 +89,7 @@ def withdraw(*, owner_dir: Path, server_state: Path, model: str, clock: Clock) -
     """
     folder = server_state / "releases"
     held = state.load(FolderStore(folder))
-    meant = [
-        (path, release)
-        for path, release in held.releases().items()
-        if release.manifest.sha256.startswith(model) and len(model) >= 8
-    ]
-    if len(meant) != 1:
-        raise UsageError(
-            f"{len(meant)} releases have a model whose digest begins with {model!r}: "
-            "give at least 8 digits of one"
-        )
-    path, release = meant[0]
+    path, release = _meant(held, model)
     series = series_of(path)
     now = metadata.moment(clock.utc_us())
     signer = load_role_signer(owner_dir / "keys", "targets", held.root)
@@ -142,3 +133,25 @@ def _tended(root: Root, targets: Targets, roles: tuple[str, ...]) -> Tended:
         root_expires=f"{root.expires:%Y-%m-%dT%H:%M:%SZ}",
         targets_expires=f"{targets.expires:%Y-%m-%dT%H:%M:%SZ}",
     )
+
+
+def _meant(held: state.State, model: str) -> tuple[str, Release]:
+    """Return path and release of the one model whose digest begins with `model`.
+
+    Raises:
+        UsageError: there is none, there are several, or too little of a digest is given.
+    """
+    if len(model) < _LEAST_DIGITS:
+        raise UsageError(f"{model!r}: give at least {_LEAST_DIGITS} digits of the model's digest")
+    found = [
+        (path, release)
+        for path, release in held.releases().items()
+        if release.manifest.sha256.startswith(model)
+    ]
+    if not found:
+        raise UsageError(f"no release has a model whose digest begins with {model!r}")
+    if len(found) > 1:
+        raise UsageError(
+            f"{len(found)} releases have a model whose digest begins with {model!r}: give more"
+        )
+    return found[0]

@@ -85,5 +85,13 @@ class Server:
         if answer.status_code >= 500:
             raise RetryLaterError(f"fleet server: {answer.status_code} at {path}")
         if answer.status_code >= 400:
-            raise RefusedError(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
+            raise RefusedError(f"{method} {path}: {answer.status_code} {_reason(answer)}")
         return answer
+
+
+def _reason(answer: httpx2.Response) -> str:
+    """Return why the server refused, in its own words where it gave some."""
+    try:
+        return str(answer.json()["detail"])[:200]
+    except (ValueError, LookupError, TypeError):
+        return answer.text[:200]
