@@ -4,16 +4,18 @@ A car parks without a pause while its agent sends; drive, agent, server and brok
 their own. Their resident memory and open files are read every second.
 
 Laws:
-- the slope is that of the line through the points by least squares, once the processes have warmed
-  up; its bound is what minutes can tell from noise;
+- the slope is the median of those between any two points (Theil 1950, Sen 1968), once the processes
+  have warmed up: a step, as where one more connection is opened, is no leak, and a leak is no step;
+  its bound is what minutes can tell from noise;
 - the server may keep little of its database in memory here, so that what it keeps is not taken for
   a leak;
 - the traffic is that of a car which drives eight times as fast as a real one and never rests.
 """
 
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
-from statistics import linear_regression
+from statistics import median
 from typing import Final
 
 import matplotlib as mpl
@@ -55,9 +57,10 @@ class Course(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def slope_mib_a_minute(self) -> float:
         """How fast its memory grew since the warm-up."""
-        warm = [n for n, second in enumerate(self.seconds) if second >= self.warm_s]
-        seconds = [self.seconds[n] for n in warm]
-        return 60.0 * linear_regression(seconds, [self.memory_mib[n] for n in warm]).slope
+        points = zip(self.seconds, self.memory_mib, strict=True)
+        warm = [point for point in points if point[0] >= self.warm_s]
+        slopes = [(m - n) / (t - s) for (s, n), (t, m) in combinations(warm, 2) if t > s]
+        return 60.0 * median(slopes)
 
     @property
     def more_handles(self) -> int:

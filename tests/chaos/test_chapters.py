@@ -143,6 +143,20 @@ def soaked(mib_a_minute: float, handles: int) -> soak.Soaked:
     return soak.Soaked(minutes=5.0, manoeuvres=100, courses=[course], found=SOUND)
 
 
+def test_a_step_of_memory_is_no_leak_and_steps_without_end_are_one() -> None:
+    seconds = [float(n) for n in range(300)]
+    once = [100.0 if n < 170 else 106.0 for n in range(300)]
+    ever = [100.0 + 1.5 * (n // 20) for n in range(300)]
+    slopes = [
+        soak.Course(
+            name="server", seconds=seconds, memory_mib=each, handles=[20] * 300, warm_s=120.0
+        ).slope_mib_a_minute
+        for each in (once, ever)
+    ]
+    assert slopes[0] < 0.1
+    assert slopes[1] == pytest.approx(4.5, rel=0.1)
+
+
 def test_a_leak_of_memory_or_files_is_found_and_a_warm_up_is_none() -> None:
     assert missed(soak.checks(soaked(0.5, 2))) == []
     assert soaked(0.5, 2).courses[0].slope_mib_a_minute == pytest.approx(0.5)
