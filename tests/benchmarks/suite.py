@@ -84,7 +84,7 @@ BENCHES: Final = (
         what="parking by camera",
         module="shared",
         quick=None,
-        full=("sim", "park", "--json", "--seed", "2"),
+        full=("sim", "park", "--json"),
     ),
 )
 
