@@ -268,6 +268,8 @@ _GROWTH: Final = (
          "power: cars without a model that loads", 0, source="chaos"),
     _row(8, "a damaged message crashes a decoder, in a million cases", "decoder crashes", 0,
          source="chaos", readme=True),
+    _row(8, "damaged messages that decoders were given", "damaged messages tried", 1_000_000,
+         source="chaos", least=True),
     _row(8, "the next message served after poison", "poison: next .*", 1, "s", source="chaos"),
     _row(8, "500 cars that reconnect at once, all synced",
          r"herd: \d+ cars all synced after .*", 120, "s", source="chaos", readme=True),
