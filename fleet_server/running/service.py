@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,7 @@ from fleet_server.releases.online import OnlineRepository
 from fleet_server.rollout import registration
 from fleet_server.running import parts
 from fleet_server.running.leases import LeaseLostError
+from fleet_server.running.web import Web
 from fleet_server.settings import Role, ServerSettings
 from fleet_server.storage.opening import open_database
 from fleet_server.storage.quarantine import Budget
@@ -144,32 +145,35 @@ def serve(server: Server) -> bool:
     gc.set_threshold(_GARBAGE, 50, 100)
     stop, died = server.context.stopping, threading.Event()
     listener = _listen(server.context.settings, server.role)
-    web = None if listener is None else _web(server)
-    if listener is not None:
-        host, port = listener.getsockname()[:2]
-        logger.info("serving url=http://%s:%d", host, port)
     threads = [_thread(name, part, stop, died) for name, part in _parts(server)]
+
+    def begin() -> None:
+        for thread in threads:
+            thread.start()
+        logger.info("running role=%s", server.role)
 
     def end(_signal: int, _frame: FrameType | None) -> None:
         stop.set()
 
     before = {each: signal.signal(each, end) for each in (signal.SIGTERM,)}
-    watcher = threading.Thread(target=_relay, args=(stop, web), name="stop", daemon=True)
-    for thread in (*threads, watcher):
-        thread.start()
-    logger.info("running role=%s", server.role)
     try:
-        if web is not None and listener is not None:
+        if listener is None:
+            begin()
+            stop.wait()
+        else:
+            web = _web(server, begin)
+            host, port = listener.getsockname()[:2]
+            logger.info("serving url=http://%s:%d", host, port)
+            threading.Thread(target=_relay, args=(stop, web), name="stop", daemon=True).start()
             web.run(sockets=[listener])
             if web.is_interrupted:
                 # uvicorn sends itself the signal again, and Python may lose what that raises.
                 raise KeyboardInterrupt
-        else:
-            stop.wait()
     finally:
         stop.set()
         for thread in threads:
-            thread.join(_JOIN_S)
+            if thread.is_alive():
+                thread.join(_JOIN_S)
         if listener is not None:
             listener.close()
         for each, handler in before.items():
@@ -219,29 +223,14 @@ def _thread(
     return threading.Thread(target=run, name=name)
 
 
-def _relay(stop: threading.Event, web: uvicorn.Server | None) -> None:
+def _relay(stop: threading.Event, web: Web) -> None:
     """Tell the web server, which waits for signals only, that another part wants to stop."""
     stop.wait()
-    if web is not None:
-        web.should_exit = True
+    web.should_exit = True
 
 
-class _Web(uvicorn.Server):
-    """The web server, which at a signal waits for its connections: streams are told to end."""
-
-    def __init__(self, config: uvicorn.Config, stop: threading.Event) -> None:
-        super().__init__(config)
-        self._stop = stop
-        self.is_interrupted = False
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        self.is_interrupted |= sig == signal.SIGINT
-        self._stop.set()
-        super().handle_exit(sig, frame)
-
-
-def _web(server: Server) -> _Web:
-    return _Web(
+def _web(server: Server, begin: Callable[[], None]) -> Web:
+    return Web(
         uvicorn.Config(
             application(server),
             log_config=None,
@@ -250,6 +239,7 @@ def _web(server: Server) -> _Web:
             server_header=False,
         ),
         server.context.stopping,
+        begin,
     )
 
 

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 
+import msgspec
 import pytest
 
 from hardware_sim.lab.report import Check
@@ -155,6 +156,11 @@ def test_a_step_of_memory_is_no_leak_and_steps_without_end_are_one() -> None:
     ]
     assert slopes[0] < 0.1
     assert slopes[1] == pytest.approx(4.5, rel=0.1)
+
+
+def test_a_soak_that_is_all_warm_up_tells_no_slope() -> None:
+    short = msgspec.structs.replace(soaked(9.0, 2), minutes=0.5)
+    assert missed(soak.checks(short)) == []
 
 
 def test_a_leak_of_memory_or_files_is_found_and_a_warm_up_is_none() -> None:
