@@ -10,7 +10,7 @@ Laws:
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from alembic import command
@@ -24,6 +24,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from fleet_server.storage import claims, postgresql, sqlite, tables
 from fleet_server.storage.claims import Claim
 from fleet_server.storage.objects import Objects
+from fleet_server.storage.turns import Turns
 from shared.clock import Clock
 from shared.errors import RetryLaterError, UsageError
 
@@ -42,6 +43,7 @@ class Database:
         """Take engines whose database has been migrated; use `open` or `connect` instead."""
         self._readers = readers
         self._writers = writers
+        self._turns = Turns()
         self.objects = objects
 
     @classmethod
@@ -109,8 +111,12 @@ class Database:
         Raises:
             RetryLaterError: the database is busy, full or gone for the moment.
         """
-        with _translated(), self._writers.begin() as connection:
-            yield connection
+        with ExitStack() as stack:
+            stack.enter_context(_translated())
+            if not self.is_shared:
+                # One connection writes: without turns, who has just used it would have it again.
+                stack.enter_context(self._turns.turn(sqlite.BUSY_S))
+            yield stack.enter_context(self._writers.begin())
 
     def claim(self, name: str) -> Claim | None:
         """Return the claim to `name`, or None where another process on this database holds it.

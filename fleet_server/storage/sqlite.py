@@ -6,7 +6,7 @@ Laws:
   half-way for having read first, and row ids are given in the order of the commits;
 - a new database is its owner's alone (mode 0600), since it holds pictures;
 - one connection of a process writes: its pages stay good over its own commits, and would have to
-  be read again after another's; threads that want to write wait for it, not for the file's lock;
+  be read again after another's; threads take turns on it (`turns`), and ask no lock of the file's;
 - processes that wait for each other look every half millisecond: SQLite's own waiting grows to
   25 ms and more, longer than most transactions here last, and leaves the lock free in between;
 - memory has a bound: what the connection that writes may keep, and a quarter of it each that reads;
@@ -28,7 +28,9 @@ from sqlalchemy.exc import OperationalError
 from shared.clock import SystemClock
 from shared.errors import RetryLaterError, UsageError
 
-_BUSY_S = 10.0
+BUSY_S = 10.0
+"""How long a writer waits for the others."""
+
 _LOOK_AGAIN_US = 500
 _PRAGMAS = (
     "journal_mode=WAL",
@@ -59,7 +61,7 @@ def readers_of(path: Path, cache_mib: int = CACHE_MIB) -> Engine:
 
 def _engine(path: Path, cache_mib: int, *, writes: bool = False, **pool: Any) -> Engine:
     engine = create_engine(
-        f"sqlite:///{path}", connect_args={"timeout": _BUSY_S}, pool_timeout=_BUSY_S, **pool
+        f"sqlite:///{path}", connect_args={"timeout": BUSY_S}, pool_timeout=BUSY_S, **pool
     )
     clock = SystemClock()
 
@@ -82,7 +84,7 @@ def _engine(path: Path, cache_mib: int, *, writes: bool = False, **pool: Any) ->
 
 def _wait_for_lock(connection: Connection, clock: SystemClock) -> None:
     """Begin a writing transaction as soon as no other one is open."""
-    until_us = clock.monotonic_us() + int(_BUSY_S * 1e6)
+    until_us = clock.monotonic_us() + int(BUSY_S * 1e6)
     # By the driver itself: a look by way of SQLAlchemy costs a third of what it waits.
     driver: Any = connection.connection.driver_connection
     driver.execute("PRAGMA busy_timeout=0")
@@ -92,7 +94,7 @@ def _wait_for_lock(connection: Connection, clock: SystemClock) -> None:
     except sqlite3.OperationalError as error:
         raise OperationalError("BEGIN IMMEDIATE", None, error) from error
     finally:
-        driver.execute(f"PRAGMA busy_timeout={int(_BUSY_S * 1000)}")
+        driver.execute(f"PRAGMA busy_timeout={int(BUSY_S * 1000)}")
 
 
 def _begins(driver: sqlite3.Connection, *, is_last: bool) -> bool:

@@ -1,5 +1,6 @@
 """The database: migrated on opening, durable, and honest about foreign files."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -209,4 +210,32 @@ def test_threads_that_write_take_turns_on_one_connection_whose_pages_stay_good(
     with database.read() as connection:
         written = select(func.count()).where(tables.meta.c.key.like("n%"))
         assert connection.scalar(written) == 40
+    database.close()
+
+
+def test_a_thread_that_writes_without_a_pause_leaves_others_their_turn(tmp_path: Path) -> None:
+    database = Database.open(tmp_path / "server.sqlite", CLOCK)
+    begun, over, done = threading.Event(), threading.Event(), list[int]()
+
+    def write_on() -> None:
+        while not over.is_set():
+            with database.write() as connection:
+                key = f"n{len(done)}"
+                connection.execute(insert(tables.meta).values(key=key, value="1"))
+            done.append(1)
+            begun.set()
+
+    busy = threading.Thread(target=write_on)
+    busy.start()
+    begun.wait()
+    waited = []
+    for number in range(20):
+        before = len(done)
+        with database.write() as connection:
+            connection.execute(insert(tables.meta).values(key=f"w{number}", value="1"))
+            waited.append(len(done) - before)
+    over.set()
+    busy.join()
+    # The one that was under way, and one that had asked before.
+    assert max(waited) <= 2
     database.close()
