@@ -10,7 +10,7 @@ Laws:
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from alembic import command
@@ -111,12 +111,8 @@ class Database:
         Raises:
             RetryLaterError: the database is busy, full or gone for the moment.
         """
-        with ExitStack() as stack:
-            stack.enter_context(_translated())
-            if not self.is_shared:
-                # One connection writes: without turns, who has just used it would have it again.
-                stack.enter_context(self._turns.turn(sqlite.BUSY_S))
-            yield stack.enter_context(self._writers.begin())
+        with _translated(), self._turn(), self._writers.begin() as connection:
+            yield connection
 
     def claim(self, name: str) -> Claim | None:
         """Return the claim to `name`, or None where another process on this database holds it.
@@ -134,8 +130,12 @@ class Database:
         Raises:
             RetryLaterError: the database is busy, full or gone for the moment.
         """
-        with _translated():
+        with _translated(), self._turn():
             (postgresql if self.is_shared else sqlite).forget(self._writers)
+
+    def _turn(self) -> AbstractContextManager[None]:
+        """One connection writes to SQLite: without turns, who has just used it had it again."""
+        return nullcontext() if self.is_shared else self._turns.turn(sqlite.BUSY_S)
 
     def close(self) -> None:
         """Close all connections."""

@@ -1,7 +1,7 @@
 """What an experiment sees of a fleet, read from the server's REST API.
 
 Laws:
-- only this module knows the shape of the server's answers;
+- it looks at one deployment; lists over all of them, from a mark on, are `evaluation.book`'s;
 - a model counts as loaded when the car reports its digest, not when it was told.
 """
 
